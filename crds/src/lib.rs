@@ -1,0 +1,1 @@
+//! The user's API: `VirtualKey`, `McpServer`, `ProviderRoute`, and the pure compiler from manifests to resources.

@@ -1,0 +1,1 @@
+//! The pure decision over counters, shared by every store.

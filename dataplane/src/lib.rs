@@ -1,0 +1,15 @@
+//! The gateway process: composes translation, ledger and MCP into the way of a request.
+//!
+//! # Layout
+//! - [`model`]: validated configuration; [`snapshot`]: the immutable whole of it behind one atomic pointer
+//! - [`config`]: where configuration comes from (a folder; the control plane's stream later)
+//! - [`records`]: what is recorded, and the stores
+//! - [`mcp`]: `/mcp`
+//! - [`logs`]: `/logs` and `/logs/api`
+
+pub mod config;
+pub mod logs;
+pub mod mcp;
+pub mod model;
+pub mod records;
+pub mod snapshot;

@@ -1,0 +1,1 @@
+//! `/logs`: what happened, for people; `/logs/api`: the same as JSON.

@@ -1,0 +1,1 @@
+//! Wire resources to validated configuration: one `TryFrom` per resource.

@@ -1,0 +1,164 @@
+//! Answers: whole bodies and streams, translated or tapped.
+
+use crate::{Format, Usage, error::UpstreamError, request::ToolNames};
+
+/// What an answer translation must know. Ids and times are passed in: this crate has no clock and no randomness.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The upstream's format.
+    pub upstream: Format,
+    /// The client's format.
+    pub client: Format,
+    /// The model's name as the client asked for it: what the answer shows.
+    pub model: String,
+    /// Renamed tools.
+    pub names: ToolNames,
+    /// The id that a translated answer carries where the upstream gives none, without prefix (`msg_` / `chatcmpl-` is added).
+    pub id: String,
+    /// Unix seconds for Chat's `created`.
+    pub created: i64,
+    /// Whether a Chat client asked for a usage chunk.
+    pub include_usage: bool,
+    /// An input estimate for `message_start` where the upstream gives usage only at the end.
+    pub input_estimate: u64,
+}
+
+/// What became known of an answer while it passed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    /// The upstream's id of the answer.
+    pub id: Option<String>,
+    /// The model that the upstream says it used.
+    pub model: Option<String>,
+    /// Why it ended, in Anthropic's words (`end_turn`, `tool_use`, `max_tokens`, `stop_sequence`, `refusal`, …).
+    pub stop: Option<String>,
+    /// Usage, when the upstream reported any; the latest seen. May be partial when the stream broke.
+    pub usage: Option<Usage>,
+    /// Bytes of text, reasoning and tool arguments that were produced: the basis of an estimate when no usage came.
+    pub output_bytes: u64,
+    /// Content as neutral blocks, for the record. Empty unless asked for; capped at [`CONTENT_CAP`] bytes in all.
+    pub content: Vec<Block>,
+    /// Tool calls that the answer suggests: always kept (ids and names), their arguments only with the content.
+    pub tool_calls: Vec<ToolCall>,
+    /// An error the upstream sent inside the stream, or how the stream broke.
+    pub error: Option<UpstreamError>,
+    /// Whether the answer reached its proper end.
+    pub complete: bool,
+}
+
+/// One block of an answer's content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Block {
+    /// Visible text.
+    Text(String),
+    /// Reasoning text (no signatures).
+    Thinking(String),
+    /// A tool call: index into [`Summary::tool_calls`].
+    ToolCall(usize),
+}
+
+/// A suggested tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolCall {
+    /// The id that the client sees.
+    pub id: String,
+    /// The tool's name as the client knows it.
+    pub name: String,
+    /// The arguments as JSON text; empty unless content is kept.
+    pub arguments: String,
+}
+
+/// The most bytes of content that a summary keeps.
+pub const CONTENT_CAP: usize = 4 << 20;
+
+/// Watches a pass-through answer. Feed it the bytes that go to the client, in any pieces.
+#[derive(Debug)]
+pub struct Tap {
+    _private: (),
+    summary: Summary,
+}
+
+/// Translates an answer between formats: a stream piece by piece, or a whole body.
+#[derive(Debug)]
+pub struct Translator {
+    _context: Context,
+    summary: Summary,
+}
+
+// === impl Tap ===
+
+impl Tap {
+    /// A tap for an SSE stream (`stream`) or a whole JSON body in `format`.
+    /// `strip_usage`: a Chat stream whose usage the gateway asked for on its own: [`Tap::feed`] then copies all but that chunk.
+    pub fn new(_format: Format, _stream: bool, _keep_content: bool, _strip_usage: bool) -> Self {
+        Tap { _private: (), summary: Summary::default() }
+    }
+
+    /// Looks at the next piece. Returns `None` when the client gets exactly `piece` (always, without `strip_usage`),
+    /// or the bytes to send in its place.
+    pub fn feed(&mut self, _piece: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The upstream's body ended. Returns bytes still to be sent (an `error` event in the client's format when the stream
+    /// stopped before its end; nothing when it was complete).
+    pub fn end(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// The upstream's connection broke or a deadline passed: returns the terminal error event to send.
+    pub fn fail(&mut self, _error: UpstreamError) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Whether the stream stands between two events, so that a heartbeat may be written.
+    pub fn at_boundary(&self) -> bool {
+        true
+    }
+
+    /// What is known so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The last word.
+    pub fn into_summary(self) -> Summary {
+        self.summary
+    }
+}
+
+// === impl Translator ===
+
+impl Translator {
+    /// A translator for one answer.
+    pub fn new(context: Context, _stream: bool, _keep_content: bool) -> Self {
+        Translator { _context: context, summary: Summary::default() }
+    }
+
+    /// Takes the next piece of an upstream stream and appends what the client gets to `out` (whole events only).
+    pub fn feed(&mut self, _piece: &[u8], _out: &mut Vec<u8>) {}
+
+    /// The upstream's stream ended: appends the client's proper end, or its error event.
+    pub fn end(&mut self, _out: &mut Vec<u8>) {}
+
+    /// The connection broke or a deadline passed: appends the client's terminal error event.
+    pub fn fail(&mut self, _error: UpstreamError, _out: &mut Vec<u8>) {}
+
+    /// Appends a heartbeat in the client's format (`event: ping` for Messages, an SSE comment for Chat).
+    pub fn heartbeat(&mut self, _out: &mut Vec<u8>) {}
+
+    /// Translates a whole body. An error is a 502 (empty or malformed upstream answer), never an empty 200.
+    pub fn whole(&mut self, _body: &[u8]) -> Result<Vec<u8>, UpstreamError> {
+        Err(UpstreamError::default())
+    }
+
+    /// What is known so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// The last word.
+    pub fn into_summary(self) -> Summary {
+        self.summary
+    }
+}

@@ -1,0 +1,1 @@
+//! One folder per wire format, each with the same set of files.

@@ -1,0 +1,1 @@
+//! The wire between operator and data plane: one message per resource.
