@@ -1,0 +1,1 @@
+//! Requests: decoded from and encoded to Anthropic Messages.

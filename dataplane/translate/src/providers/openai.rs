@@ -1,0 +1,3 @@
+//! OpenAI Chat Completions, and servers that speak it.
+
+pub mod request;
