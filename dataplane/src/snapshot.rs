@@ -85,6 +85,11 @@ impl Snapshot {
         visible(self.routes.get(name)?, namespace, |r| (r.id.namespace(), &r.export))
     }
 
+    /// The routes seen from `namespace`, one a name.
+    pub fn visible_routes<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Route>> {
+        self.routes.keys().filter_map(move |name| self.route(namespace, name))
+    }
+
     /// The MCP server `name` as seen from `namespace`.
     pub fn server(&self, namespace: &str, name: &str) -> Option<&Arc<Server>> {
         visible(self.servers.get(name)?, namespace, |s| (s.id.namespace(), &s.export))

@@ -32,6 +32,8 @@ pub struct Route {
 pub struct RouteModel {
     /// The name that clients use, or a glob.
     pub name: String,
+    /// `name` as a glob.
+    pub pattern: Globs,
     /// The name at the upstream; the client's when absent.
     pub upstream_name: Option<String>,
     /// Overrides the catalogue.
