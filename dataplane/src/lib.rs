@@ -4,9 +4,11 @@
 //! - [`model`]: validated configuration; [`snapshot`]: the immutable whole of it behind one atomic pointer
 //! - [`config`]: where configuration comes from (a folder; the control plane's stream later)
 //! - [`records`]: what is recorded, and the stores
+//! - [`body`]: bodies, and the HTTP client for upstreams
 //! - [`mcp`]: `/mcp`
 //! - [`logs`]: `/logs` and `/logs/api`
 
+pub mod body;
 pub mod config;
 pub mod logs;
 pub mod mcp;
