@@ -16,6 +16,8 @@ pub struct Key {
     pub token_hashes: Vec<[u8; 32]>,
     /// Any or no credential is this key, on listeners that allow it.
     pub anonymous: bool,
+    /// Without a credential by design: what a team leaves out of `models.allow` and `tools` does not restrict its children.
+    pub team: bool,
     /// Route of bare model names.
     pub default_route: Option<String>,
     /// Models by `route/model`.
@@ -126,4 +128,53 @@ pub struct Logging {
     pub content: Content,
     /// For how long.
     pub retention: Duration,
+}
+
+// === impl Key ===
+
+impl Key {
+    /// A key that has nothing and may do nothing: the start of every conversion (and of tests).
+    pub fn new(id: ObjectId) -> Self {
+        Key {
+            id,
+            parent: None,
+            token_hashes: Vec::new(),
+            anonymous: false,
+            team: false,
+            default_route: None,
+            models: ModelRules { allow: Some(Globs::default()), ..ModelRules::default() },
+            providers: ProviderRules::default(),
+            budgets: Vec::new(),
+            limits: Limits::default(),
+            spending: Spending::default(),
+            tools: Vec::new(),
+            logging: Logging::default(),
+            expires_at: None,
+            disabled: false,
+            denied: None,
+        }
+    }
+
+    /// Whether this level of the tree says nothing about tools, so that only its children's rules count.
+    pub fn passes_all_tools(&self) -> bool {
+        self.team && self.tools.is_empty()
+    }
+}
+
+// === impl Spending ===
+
+impl Default for Spending {
+    /// The strictest.
+    fn default() -> Self {
+        Spending { strict: true, deny_unpriced: true, lower_output_cap: true, deny_on_store_failure: true }
+    }
+}
+
+// === impl Logging ===
+
+impl Default for Logging {
+    /// Metadata for 30 days.
+    fn default() -> Self {
+        Logging { content: Content::Metadata, retention: Duration::from_secs(30 * 24 * 3600) }
+    }
 }
