@@ -1,20 +1,34 @@
 //! What the gateway must know of a request body before it decides anything, found in one scan that builds no tree;
 //! and the splices of the byte-preserving pass-through.
+//!
+//! # Layout
+//! - [`peek`](peek()): the scan
+//! - [`splice`](splice()): the changed body
 
-use crate::Format;
+mod peek;
+mod splice;
+
+pub use peek::peek;
+pub use splice::splice;
+
 use std::ops::Range;
 
 /// The parts of a request body that routing, authorisation and the ledger need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// `model`, unescaped. Never empty.
+    /// `model`, unescaped. Never empty. A `[1m]` suffix is still on it: routing takes it off.
     pub model: String,
     /// Where the value of `model` stands in the body, quotes included.
     pub model_span: Range<usize>,
     /// `stream`; false when absent.
     pub stream: bool,
-    /// The output cap: `max_tokens` (Messages, Chat) or `max_completion_tokens` (Chat).
+    /// The output cap: `max_tokens` (Messages, Chat) or `max_completion_tokens` (Chat; it counts when both are sent).
     pub output_cap: Option<OutputCap>,
+    /// A Chat request's `max_tokens` beside the `max_completion_tokens` that counts. Servers disagree on which of the two
+    /// they obey, so [`splice`](splice()) never lets this one stand above the cap that counts: call it when this is set.
+    pub shadow_cap: Option<OutputCap>,
+    /// Where `null` stands as the output cap's value: an added cap is written there, as a second key would be a duplicate.
+    pub null_cap_span: Option<Range<usize>>,
     /// `thinking.budget_tokens`, when sent (Messages).
     pub thinking_budget: Option<u64>,
     /// Whether a Chat stream asked for its usage (`stream_options.include_usage: true`).
@@ -23,12 +37,26 @@ pub struct Head {
     pub stream_options_span: Option<Range<usize>>,
     /// How many tools the request offers.
     pub tools: usize,
-    /// `metadata.user_id` (Messages) or `user`/`safety_identifier` (Chat): to derive a session from; never logged raw.
+    /// `metadata.user_id` (Messages) or `safety_identifier`, else `user` (Chat): to derive a session from; never logged raw.
     pub user: Option<String>,
     /// `n` choices asked (Chat); 1 otherwise. Multiplies the worst-case output.
     pub choices: u64,
     /// Just after the opening brace of the body: where a missing field is inserted.
     pub insert_at: usize,
+    /// Images sent inline (base64), and how many bytes of the body they are.
+    pub images: Images,
+    /// Whether a Messages body carries reasoning that only another provider can read (it came from a translated answer).
+    /// Anthropic would refuse the request for good; [`splice`](splice()) takes those blocks out: call it when this is set.
+    pub foreign_reasoning: bool,
+}
+
+/// Inline images of a body: bytes that are no text, so they must not be estimated as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Images {
+    /// How many.
+    pub count: u64,
+    /// The length of their base64 in the body, in bytes.
+    pub bytes: usize,
 }
 
 /// The output cap a client sent.
@@ -54,16 +82,31 @@ pub struct Splices<'a> {
     pub output_cap: Option<u64>,
     /// Ask a Chat stream for its usage (the extra chunk is taken out of the answer again).
     pub include_usage: bool,
+    /// The field that an added cap is written as; `None`: the format's own (`max_tokens` in Messages,
+    /// `max_completion_tokens` in Chat). Servers that only imitate OpenAI want `Some("max_tokens")`.
+    pub cap_field: Option<&'static str>,
 }
 
-/// Reads the head of `body`. Errors name the field: not JSON, not an object, `model` missing or not a string, depth over 128.
-/// The whole body is checked to be well-formed JSON; duplicates of a key are refused (they mean different things to
-/// different parsers, and would let a request pass under another model's name).
-pub fn peek(_format: Format, _body: &[u8]) -> Result<Head, BadBody> {
-    Err(BadBody("not built yet".into()))
+/// The most tokens that one image can cost at any provider (Claude's largest size, rounded up).
+const IMAGE_TOKENS_UPPER: u64 = 5_000;
+
+// === impl Head ===
+
+impl Head {
+    /// An estimate of the input tokens that is never too low, for holds. Closer than
+    /// [`estimate_input_tokens_upper`](crate::request::estimate_input_tokens_upper) when images are sent inline.
+    pub fn input_tokens_upper(&self, body_len: usize) -> u64 {
+        let text = body_len.saturating_sub(self.images.bytes);
+        crate::request::estimate_input_tokens_upper(text)
+            .saturating_add(self.images.count.saturating_mul(IMAGE_TOKENS_UPPER))
+    }
+
+    /// The likely input tokens, for rates: [`estimate_input_tokens`](crate::request::estimate_input_tokens) of the text, and 1,500 an image.
+    pub fn input_tokens_likely(&self, body_len: usize) -> u64 {
+        let text = body_len.saturating_sub(self.images.bytes);
+        crate::request::estimate_input_tokens(text).saturating_add(self.images.count.saturating_mul(1_500))
+    }
 }
 
-/// Applies `splices`; every byte outside them is the client's.
-pub fn splice(_format: Format, body: &[u8], _head: &Head, _splices: &Splices<'_>) -> Vec<u8> {
-    body.to_vec()
-}
+#[cfg(test)]
+mod tests;

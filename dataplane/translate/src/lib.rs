@@ -11,6 +11,7 @@
 //! - [`answer`]: whole answers and streams: SSE codec, neutral events, encoders, taps
 //! - [`error`]: upstream errors understood, errors rendered in the client's shape
 //! - [`usage`]: tokens by kind
+//! - `raw`: scanning, lazy reading and writing at the byte level
 //! - [`price`]: the price catalogue and exact cost in nano-USD
 //! - [`providers`]: one folder per wire format with the same set of files
 
@@ -20,6 +21,7 @@ pub mod format;
 pub mod head;
 pub mod price;
 pub mod providers;
+mod raw;
 pub mod request;
 pub mod usage;
 
