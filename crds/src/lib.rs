@@ -1,1 +1,12 @@
 //! The user's API: `VirtualKey`, `McpServer`, `ProviderRoute`, and the pure compiler from manifests to resources.
+//!
+//! # Layout
+//! - [`api`][]: the three kinds, field by field; their doc comments are the descriptions of the CRDs.
+//! - [`conditions`][]: what a status says of an object: types, reasons, and how they are merged.
+//! - [`support`][]: the fields that this version knows but does not yet enforce; they are refused, never ignored.
+//! - [`manifests`][]: the CustomResourceDefinitions as `crds/manifests/` holds them (bin `crdgen` writes them).
+
+pub mod api;
+pub mod conditions;
+pub mod manifests;
+pub mod support;

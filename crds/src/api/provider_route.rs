@@ -1,0 +1,540 @@
+//! `ProviderRoute`: models and the upstreams that serve them.
+
+use super::{
+    AllowedNamespaces, SecretKeyRef, Span, Usd, is_default, refs::DNS_LABEL, virtual_key::ModelName,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A route to model providers. Clients ask for `<route>/<model>`: with a route named `azure`, `azure/gpt-5` is its model
+/// `gpt-5`.
+#[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "tollgate.dev",
+    version = "v1alpha1",
+    kind = "ProviderRoute",
+    plural = "providerroutes",
+    singular = "providerroute",
+    shortname = "proutes",
+    category = "tollgate",
+    namespaced,
+    status = "ProviderRouteStatus",
+    derive = "PartialEq",
+    doc = "Models and the upstreams that serve them. Clients ask for route/model.",
+    printcolumn(
+        name = "Backends",
+        type_ = "string",
+        json_path = ".status.healthyBackends",
+        description = "Healthy backends of all, such as 2/3"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status",
+        description = "Whether the route is in force"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason",
+        priority = 1,
+        description = "Why it is, or is not"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProviderRouteSpec {
+    /// Namespaces whose keys may use the route: `Same` (default), `All`, or `{selector: {matchLabels: …}}` over the labels of
+    /// namespaces.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allowed_namespaces: AllowedNamespaces,
+    /// The models of the route. When empty, every name is passed on to the backends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub models: Vec<RouteModel>,
+    /// The upstreams. Among those that serve a model and are healthy, the lowest `priority` is used, by `weight`.
+    #[schemars(
+        length(min = 1, max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub backends: Vec<Backend>,
+    /// When a request is tried again, on another backend where there is one. Only until the first byte of the answer.
+    #[serde(default)]
+    pub retry: Retry,
+    /// Deadlines.
+    #[serde(default)]
+    pub timeouts: RouteTimeouts,
+    /// When a failing backend is left alone for a while.
+    #[serde(default)]
+    pub health: Health,
+    /// Models to go to, in order, when no backend of this route can answer. A key's permissions filter them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub fallbacks: Vec<Fallback>,
+    /// `true`: a request with a field that the upstream's API cannot express is refused (400). `false` (default): the field
+    /// is left out, and the answer and the record say so.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub strict: bool,
+}
+
+/// A model of the route.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteModel {
+    /// The name that clients use after `route/`, or a pattern such as `claude-*`.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// The upstream's name of the model, such as an Azure deployment. The client's name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub upstream_name: Option<String>,
+    /// Prices that replace the built-in catalogue's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<ModelPrice>,
+    /// The most output tokens that the model can make. The catalogue's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_output_tokens: Option<u64>,
+    /// The context window in tokens. The catalogue's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub context: Option<u64>,
+}
+
+/// Prices of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelPrice {
+    /// US dollars for a million input tokens, such as `3`.
+    pub input: Usd,
+    /// US dollars for a million output tokens (reasoning included), such as `15`.
+    pub output: Usd,
+    /// US dollars for a million input tokens read from a cache. The price of input when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read: Option<Usd>,
+    /// US dollars for a million input tokens written to a cache of 5 minutes. The price of input when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<Usd>,
+    /// US dollars for a million input tokens written to a cache of one hour. The price of `cacheWrite` when left out.
+    #[serde(default, rename = "cacheWrite1h", skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h: Option<Usd>,
+    /// US dollars for one web search by the provider. 0 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_search: Option<Usd>,
+    /// Other prices for requests with a long input. The tier with the highest `aboveInputTokens` that the request's input
+    /// exceeds holds for all of its tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 4),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["aboveInputTokens"])
+    )]
+    pub tiers: Vec<PriceTier>,
+}
+
+/// Prices for requests with a long input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PriceTier {
+    /// The tier holds for requests with more input tokens than this, cached ones included.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub above_input_tokens: u64,
+    /// US dollars for a million input tokens.
+    pub input: Usd,
+    /// US dollars for a million output tokens.
+    pub output: Usd,
+    /// US dollars for a million input tokens read from a cache. The tier's price of input when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read: Option<Usd>,
+    /// US dollars for a million input tokens written to a cache of 5 minutes. The tier's price of input when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<Usd>,
+    /// US dollars for a million input tokens written to a cache of one hour. The tier's `cacheWrite` when left out.
+    #[serde(default, rename = "cacheWrite1h", skip_serializing_if = "Option::is_none")]
+    pub cache_write_1h: Option<Usd>,
+}
+
+/// One upstream. Exactly one of the provider kinds stands in it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Backend {
+    /// Name of the backend within the route, as records and status show it.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub name: String,
+    /// Patterns of the route's models that this backend serves, such as `gpt-*`. All when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
+    pub models: Option<Vec<String>>,
+    /// The Anthropic API (Messages).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anthropic: Option<Anthropic>,
+    /// The OpenAI API.
+    #[serde(default, rename = "openAI", skip_serializing_if = "Option::is_none")]
+    pub open_ai: Option<OpenAi>,
+    /// Azure OpenAI. Needs `endpoint`. Not supported yet.
+    #[serde(default, rename = "azureOpenAI", skip_serializing_if = "Option::is_none")]
+    pub azure_open_ai: Option<AzureOpenAi>,
+    /// Claude models in Azure AI Foundry. Needs `endpoint`. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure_foundry: Option<AzureFoundry>,
+    /// Google Vertex AI. Not supported yet.
+    #[serde(default, rename = "vertexAI", skip_serializing_if = "Option::is_none")]
+    pub vertex_ai: Option<VertexAi>,
+    /// The Gemini API. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gemini: Option<Gemini>,
+    /// Amazon Bedrock. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bedrock: Option<Bedrock>,
+    /// Any server that speaks OpenAI's Chat Completions, such as vLLM or Ollama. Needs `endpoint`.
+    #[serde(default, rename = "openAICompatible", skip_serializing_if = "Option::is_none")]
+    pub open_ai_compatible: Option<OpenAiCompatible>,
+    /// Base URL of the upstream: scheme, host, port and the path that comes before the API's own, such as
+    /// `https://example.openai.azure.com`, or `http://localhost:11434/v1` for an OpenAI-compatible server. The provider's
+    /// public endpoint when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = URL))]
+    pub endpoint: Option<String>,
+    /// Region of the upstream, such as `eu-west`, which `providers.regions` of keys speaks of. A label of yours: it sends no
+    /// request anywhere by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub region: Option<String>,
+    /// The credential that the gateway presents to the upstream. None when left out; the client's own credential is never
+    /// passed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
+    /// Share of the requests among the backends of the same priority: 80 and 20 split them 80 to 20. 0 takes none.
+    /// 1 when left out.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub weight: u32,
+    /// The lowest number is used first; the next one when no backend of it is healthy. 0 when left out.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
+    pub priority: u32,
+}
+
+/// The Anthropic API.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Anthropic {}
+
+/// The OpenAI API.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenAi {}
+
+/// Azure OpenAI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AzureOpenAi {
+    /// Version of the API: `v1`, or a date such as `2024-10-21`. `v1` when left out.
+    #[serde(default = "v1")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^(v1|preview|\d{4}-\d{2}-\d{2}(-preview)?)$"))]
+    pub api_version: String,
+}
+
+/// Claude models in Azure AI Foundry.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AzureFoundry {}
+
+/// Google Vertex AI.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VertexAi {
+    /// The Google Cloud project.
+    #[schemars(length(min = 1, max = 63))]
+    pub project: String,
+    /// The location, such as `europe-west1` or `global`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub location: String,
+}
+
+/// The Gemini API.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gemini {}
+
+/// Amazon Bedrock.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bedrock {
+    /// The AWS region, such as `eu-central-1`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub aws_region: String,
+    /// An IAM role to assume with the credentials, such as `arn:aws:iam::123456789012:role/tollgate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 20, max = 2048), regex(pattern = r"^arn:aws[-a-z]*:iam::\d{12}:role/.+$"))]
+    pub role_arn: Option<String>,
+}
+
+/// Any server that speaks OpenAI's Chat Completions.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenAiCompatible {}
+
+/// The credential that the gateway presents to an upstream. Exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credentials {
+    /// A Secret of this namespace with the provider's API key. For `vertexAI`, the key file of a service account; for
+    /// `bedrock`, a Bedrock API key or an AWS credentials file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
+    /// `true`: the cloud identity of the gateway itself (workload identity of Azure, Google Cloud or AWS), in namespaces
+    /// where the operator's configuration allows it. Not supported yet.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ambient: bool,
+}
+
+/// Retries within the route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts after the first. 2 when left out; 0 switches retries off.
+    #[serde(default = "retry_attempts")]
+    #[schemars(range(min = 0, max = 5))]
+    pub attempts: u32,
+    /// What is tried again: `Connect` (no connection, or it broke before the first byte of the answer), `RateLimited` (429),
+    /// `ServerError` (5xx, and Anthropic's 529). All three when left out.
+    #[serde(default = "retry_on")]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub on: Vec<RetryOn>,
+}
+
+/// What is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum RetryOn {
+    /// No connection, or it broke before the first byte of the answer.
+    Connect,
+    /// 429.
+    RateLimited,
+    /// 5xx.
+    ServerError,
+}
+
+/// Deadlines of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RouteTimeouts {
+    /// To connect to a backend. 2s when left out.
+    #[serde(default = "connect")]
+    pub connect: Span,
+    /// From the request to the first byte of the answer. An answer that is not streamed has its first byte when the model is
+    /// done, so keep it long. 600s when left out.
+    #[serde(default = "first_byte")]
+    pub first_byte: Span,
+    /// Between two pieces of a streamed answer. 300s when left out.
+    #[serde(default = "idle")]
+    pub idle: Span,
+}
+
+/// When a failing backend is left alone for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Health {
+    /// Failures in a row after which the backend is left alone. 5 when left out.
+    #[serde(default = "consecutive_failures")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub consecutive_failures: u32,
+    /// For how long. 30s when left out.
+    #[serde(default = "eject_for")]
+    pub eject_for: Span,
+}
+
+/// A model to go to when the route fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fallback {
+    /// The model as `route/model`, such as `anthropic/claude-sonnet-4-5`.
+    pub model: ModelName,
+}
+
+/// A kind of provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ProviderKind {
+    /// The Anthropic API.
+    Anthropic,
+    /// The OpenAI API.
+    #[serde(rename = "OpenAI")]
+    OpenAi,
+    /// Azure OpenAI.
+    #[serde(rename = "AzureOpenAI")]
+    AzureOpenAi,
+    /// Claude models in Azure AI Foundry.
+    AzureFoundry,
+    /// Google Vertex AI.
+    #[serde(rename = "VertexAI")]
+    VertexAi,
+    /// The Gemini API.
+    Gemini,
+    /// Amazon Bedrock.
+    Bedrock,
+    /// Any server that speaks OpenAI's Chat Completions.
+    #[serde(rename = "OpenAICompatible")]
+    OpenAiCompatible,
+}
+
+/// What the operator reports of a route.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProviderRouteStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`, `ResolvedRefs`, `Programmed` and `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Healthy backends of all, such as `2/3`, for `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_backends: Option<String>,
+    /// Health of each backend as the gateways see it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub backends: Vec<BackendStatus>,
+}
+
+/// Health of one backend.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// Name of the backend.
+    pub name: String,
+    /// `Healthy`, `Degraded` (some gateways leave it alone), `Ejected` (all of them do), `Off` (its Secret is missing), or
+    /// `Unknown` (no gateway has reported).
+    pub health: BackendHealth,
+    /// Gateways that leave the backend alone at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ejected_by: Option<i32>,
+    /// The last failure in words. Never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// Since when the health is what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+}
+
+/// Health of a backend over all gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BackendHealth {
+    /// In use.
+    Healthy,
+    /// Some gateways leave it alone.
+    Degraded,
+    /// All gateways leave it alone.
+    Ejected,
+    /// It cannot be used: its Secret is missing.
+    Off,
+    /// No gateway has reported.
+    #[default]
+    Unknown,
+}
+
+/// `http` or `https`, host, optional port, optional path; no user, query or fragment.
+pub(crate) const URL: &str = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$";
+
+// === defaults ===
+
+fn one() -> u32 {
+    1
+}
+
+fn v1() -> String {
+    "v1".to_owned()
+}
+
+fn retry_attempts() -> u32 {
+    2
+}
+
+fn retry_on() -> Vec<RetryOn> {
+    vec![RetryOn::Connect, RetryOn::RateLimited, RetryOn::ServerError]
+}
+
+fn connect() -> Span {
+    Span::from("2s")
+}
+
+fn first_byte() -> Span {
+    Span::from("600s")
+}
+
+fn idle() -> Span {
+    Span::from("300s")
+}
+
+fn consecutive_failures() -> u32 {
+    5
+}
+
+fn eject_for() -> Span {
+    Span::from("30s")
+}
+
+// === impl AzureOpenAi ===
+
+impl Default for AzureOpenAi {
+    fn default() -> Self {
+        AzureOpenAi { api_version: v1() }
+    }
+}
+
+// === impl Retry ===
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { attempts: retry_attempts(), on: retry_on() }
+    }
+}
+
+// === impl RouteTimeouts ===
+
+impl Default for RouteTimeouts {
+    fn default() -> Self {
+        RouteTimeouts { connect: connect(), first_byte: first_byte(), idle: idle() }
+    }
+}
+
+// === impl Health ===
+
+impl Default for Health {
+    fn default() -> Self {
+        Health { consecutive_failures: consecutive_failures(), eject_for: eject_for() }
+    }
+}
+
+// === impl Backend ===
+
+impl Backend {
+    /// The provider kinds that stand in this backend, with their field names. A valid backend has exactly one; the API
+    /// server refuses others by CEL, and the compiler does for files.
+    pub fn providers(&self) -> impl Iterator<Item = (ProviderKind, &'static str)> {
+        [
+            (self.anthropic.is_some(), ProviderKind::Anthropic, "anthropic"),
+            (self.open_ai.is_some(), ProviderKind::OpenAi, "openAI"),
+            (self.azure_open_ai.is_some(), ProviderKind::AzureOpenAi, "azureOpenAI"),
+            (self.azure_foundry.is_some(), ProviderKind::AzureFoundry, "azureFoundry"),
+            (self.vertex_ai.is_some(), ProviderKind::VertexAi, "vertexAI"),
+            (self.gemini.is_some(), ProviderKind::Gemini, "gemini"),
+            (self.bedrock.is_some(), ProviderKind::Bedrock, "bedrock"),
+            (self.open_ai_compatible.is_some(), ProviderKind::OpenAiCompatible, "openAICompatible"),
+        ]
+        .into_iter()
+        .filter_map(|(present, kind, field)| present.then_some((kind, field)))
+    }
+
+    /// The provider kind, when there is exactly one.
+    pub fn provider(&self) -> Option<ProviderKind> {
+        let mut providers = self.providers();
+        match (providers.next(), providers.next()) {
+            (Some((kind, _)), None) => Some(kind),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Writes `crds/manifests/`.
+fn main() {}
