@@ -16,8 +16,6 @@ pub struct Key {
     pub token_hashes: Vec<[u8; 32]>,
     /// Any or no credential is this key, on listeners that allow it.
     pub anonymous: bool,
-    /// Without a credential by design: what a team leaves out of `models.allow` and `tools` does not restrict its children.
-    pub team: bool,
     /// Route of bare model names.
     pub default_route: Option<String>,
     /// Models by `route/model`.
@@ -30,8 +28,10 @@ pub struct Key {
     pub limits: Limits,
     /// How strictly money is kept.
     pub spending: Spending,
-    /// MCP tools by server.
+    /// MCP tools by server. Deny by default, except where `any_tools` is set.
     pub tools: Vec<ToolRule>,
+    /// This level does not restrict tools (a team that says nothing of them): only the other levels' rules count.
+    pub any_tools: bool,
     /// What is kept of content.
     pub logging: Logging,
     /// Not valid from then on, Unix milliseconds.
@@ -140,7 +140,6 @@ impl Key {
             parent: None,
             token_hashes: Vec::new(),
             anonymous: false,
-            team: false,
             default_route: None,
             models: ModelRules { allow: Some(Globs::default()), ..ModelRules::default() },
             providers: ProviderRules::default(),
@@ -148,16 +147,12 @@ impl Key {
             limits: Limits::default(),
             spending: Spending::default(),
             tools: Vec::new(),
+            any_tools: false,
             logging: Logging::default(),
             expires_at: None,
             disabled: false,
             denied: None,
         }
-    }
-
-    /// Whether this level of the tree says nothing about tools, so that only its children's rules count.
-    pub fn passes_all_tools(&self) -> bool {
-        self.team && self.tools.is_empty()
     }
 }
 

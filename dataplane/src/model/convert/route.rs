@@ -5,15 +5,18 @@ use super::{
 };
 use crate::model::route::{Backend, Health, Retry, Route, RouteModel, Timeouts};
 use std::time::Duration;
-use tollgate_translate::{Provider, price::Price};
+use tollgate_translate::{
+    Provider,
+    price::{Price, Tier},
+};
 
 /// Retries of a route that does not say.
 pub const RETRY: Retry =
     Retry { attempts: 2, on_connect: true, on_rate_limited: true, on_server_error: true };
-/// Deadlines of a route that does not say. Models that think may take minutes to their first byte.
+/// Deadlines of a route that does not say. An answer that is not streamed has its first byte when the model is done.
 pub const TIMEOUTS: Timeouts = Timeouts {
-    connect: Duration::from_secs(5),
-    first_byte: Duration::from_secs(300),
+    connect: Duration::from_secs(2),
+    first_byte: Duration::from_secs(600),
     idle: Duration::from_secs(300),
 };
 /// Ejection on a route that does not say.
@@ -62,6 +65,12 @@ fn price(field: &str, wire: &v1::Price) -> Result<Price, Invalid> {
         0 => Ok(per_million / 1_000_000),
         _ => Err(invalid(format!("{field}.{name}"), "finer than 0.001 USD per million tokens")),
     };
+    let tier = |(index, wire): (usize, &v1::PriceTier)| {
+        let field = format!("{field}.tiers[{index}]");
+        let own = wire.price.as_ref().filter(|p| p.tiers.is_empty());
+        let own = own.ok_or_else(|| invalid(&field, "has no prices, or tiers of its own"))?;
+        Ok::<_, Invalid>(Tier { above: wire.above_input_tokens, price: price(&field, own)? })
+    };
     let input = per_token("input", wire.input)?;
     let or_input = |name: &str, price: Option<u64>| price.map_or(Ok(input), |p| per_token(name, p));
     Ok(Price {
@@ -70,7 +79,8 @@ fn price(field: &str, wire: &v1::Price) -> Result<Price, Invalid> {
         cache_write: or_input("cacheWrite", wire.cache_write)?,
         cache_write_1h: or_input("cacheWrite1h", wire.cache_write1h.or(wire.cache_write))?,
         output: per_token("output", wire.output)?,
-        ..Price::default()
+        tiers: wire.tiers.iter().enumerate().map(tier).collect::<Result<_, _>>()?,
+        web_search: wire.web_search,
     })
 }
 

@@ -53,15 +53,18 @@ fn budget() -> v1::Budget {
 fn an_empty_key_may_do_nothing_and_an_empty_team_restricts_nothing() {
     let alone = Key::try_from(&key("k")).unwrap();
     assert!(!alone.models.allow.as_ref().unwrap().matches("anthropic/claude"));
-    assert!(!alone.passes_all_tools());
+    assert!(!alone.any_tools);
     assert!(alone.spending.strict && alone.spending.deny_unpriced && alone.spending.deny_on_store_failure);
     assert_eq!(alone.logging.content, Content::Metadata);
     let team = Key::try_from(&v1::VirtualKey { team: true, ..key("t") }).unwrap();
-    assert!(team.models.allow.is_none() && team.passes_all_tools());
+    assert!(team.models.allow.is_none() && team.any_tools);
+    let none = Some(v1::ToolRules::default());
+    assert!(!Key::try_from(&v1::VirtualKey { team: true, tools: none, ..key("t") }).unwrap().any_tools);
 }
 
 #[test]
 fn a_full_key_arrives_whole() {
+    let rule = v1::ToolRule { server: "db".into(), allow: vec!["*".into()], ..Default::default() };
     let wire = v1::VirtualKey {
         parent_ref: Some(v1::ObjectRef { namespace: "platform".into(), name: "org".into() }),
         token_sha256: vec![vec![7; 32]],
@@ -70,7 +73,7 @@ fn a_full_key_arrives_whole() {
         limits: Some(v1::Limits { concurrent: Some(3), ..Default::default() }),
         spending: Some(v1::Spending { unpriced: v1::Unpriced::Allow.into(), ..Default::default() }),
         logging: Some(v1::Logging { content: v1::Content::Full.into(), retention: Some(1000) }),
-        tools: vec![v1::ToolRule { server: "db".into(), allow: vec!["*".into()], ..Default::default() }],
+        tools: Some(v1::ToolRules { rules: vec![rule] }),
         expires_at: Some(9),
         denied: "no parent".into(),
         ..key("k")
@@ -170,9 +173,17 @@ fn prices_are_exact_or_refused() {
         input: 3 * usd,
         output: 15 * usd,
         cache_read: Some(usd / 10 * 3),
+        web_search: usd / 100,
+        tiers: vec![v1::PriceTier {
+            above_input_tokens: 200_000,
+            price: Some(v1::Price { input: 6 * usd, output: 22_500_000_000, ..Default::default() }),
+        }],
         ..Default::default()
     })
     .unwrap();
+    let tier = &full.tiers[0];
+    assert_eq!((tier.above, tier.price.input, tier.price.output), (200_000, 6000, 22_500));
+    assert_eq!(full.web_search, 10_000_000);
     assert_eq!((full.input, full.output, full.cache_read), (3000, 15000, 300));
     assert_eq!((full.cache_write, full.cache_write_1h), (3000, 3000));
     let fine = priced(v1::Price { output: 1, ..Default::default() }).unwrap_err();
