@@ -1,1 +1,19 @@
-//! placeholder
+//! Everything around the gateway that shows that it works: fakes, the demo, scenario tests, benchmarks.
+//! Nothing here is part of the product; nothing here talks to anything but loopback.
+//!
+//! # Layout
+//! - [`provider`]: the fake model provider (Anthropic Messages and OpenAI Chat), strict and scriptable
+//! - [`mcp_server`]: the fake MCP server (legacy streamable HTTP), scriptable
+//! - [`gateway`]: starts and stops the real gateway binary
+//! - [`client`]: a small HTTP client with deadlines, and a reader of event streams
+//! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
+//! - [`http`]: what the fakes share
+//! - [`floor`]: the reverse proxy that does nothing, the benchmarks' floor
+
+pub mod client;
+pub mod clients;
+pub mod floor;
+pub mod gateway;
+pub mod http;
+pub mod mcp_server;
+pub mod provider;
