@@ -1,6 +1,7 @@
 //! What a request asks to hold, what is decided, and what is posted.
 
 use crate::budget::{Budget, Limit, Window};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One level of the key's tree, the key itself first, its root last.
@@ -66,7 +67,7 @@ pub struct Grant {
 }
 
 /// The identity of a counter.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counter {
     /// `namespace/name` of the key.
     pub key: String,
@@ -144,7 +145,7 @@ pub struct Actual {
 }
 
 /// One amount posted to one counter; records carry them, and the memory store is rebuilt from them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posting {
     /// Where.
     pub counter: Counter,
@@ -159,4 +160,32 @@ pub struct Settled {
     pub postings: Vec<Posting>,
     /// Nano-USD above the hold (0 expected): charged, and counted as overrun.
     pub overrun: u64,
+}
+
+/// A hold that was given up as dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// The reservation's id.
+    pub id: Uuid,
+    /// The progress it had reported, which was charged.
+    pub charged: Actual,
+    /// What was posted.
+    pub settled: Settled,
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// Which of several reasons to tell: what never passes before what passes at the reset, before what passes within a
+    /// minute (the longer first), before what passes when another request ends.
+    pub(crate) fn weight(&self) -> (u8, u64) {
+        match self {
+            Reason::Tokens { retry_after_ms: None, .. } => (5, 0),
+            Reason::BudgetExhausted(_) => (4, 0),
+            Reason::Requests { retry_after_ms, .. }
+            | Reason::Tokens { retry_after_ms: Some(retry_after_ms), .. } => (3, *retry_after_ms),
+            Reason::Concurrent { .. } => (2, 0),
+            Reason::BudgetBusy(_) => (1, 0),
+        }
+    }
 }

@@ -1,0 +1,3 @@
+use super::*;
+
+crate::store_suite!(MemoryStore::new());
