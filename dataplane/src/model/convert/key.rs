@@ -97,7 +97,7 @@ fn budget((index, wire): (usize, &v1::Budget)) -> Result<KeyBudget, Invalid> {
         name => jiff::tz::TimeZone::get(name)
             .map_err(|_| invalid(field("timeZone"), format!("time zone {name:?} does not exist")))?,
     };
-    let budget = Budget { name: wire.name.clone(), limit, period, zone };
+    let budget = Budget::new(wire.name.clone(), limit, period, zone);
     Ok(KeyBudget { budget, models: globs_or_all(&wire.models) })
 }
 
