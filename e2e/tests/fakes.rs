@@ -4,6 +4,7 @@ use anyhow::Context;
 use serde_json::json;
 use tollgate_e2e::{
     client::{Event, Http},
+    mcp_server::{Failure, McpServer, Rule as McpRule},
     provider::{Api, DEFAULT_KEY, Options, Provider, Reply, Rule, fast::STREAM_EVENTS},
 };
 
@@ -100,5 +101,45 @@ async fn fast_provider_streams_fifty_events() -> anyhow::Result<()> {
         assert_eq!(events.len(), STREAM_EVENTS, "{path}");
         http.post(&url, &[], &message("x", false)).await?.expect(200)?;
     }
+    Ok(())
+}
+
+const MCP: [(&str, &str); 1] = [("accept", "application/json, text/event-stream")];
+
+fn rpc(method: &str, params: serde_json::Value) -> serde_json::Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+}
+
+#[tokio::test]
+async fn mcp_server_keeps_sessions_and_pages() -> anyhow::Result<()> {
+    let (server, http) = (McpServer::start("staging-db").await?, Http::new());
+    let url = server.url();
+    http.post(&url, &MCP, &rpc("tools/list", json!({}))).await?.expect(400)?;
+    http.post(&url, &[], &rpc("initialize", json!({}))).await?.expect(406)?;
+    let version = json!({"protocolVersion": "2025-06-18"});
+    let hello = http.post(&url, &MCP, &rpc("initialize", version)).await?.expect(200)?;
+    assert_eq!(hello.json()?["result"]["protocolVersion"], "2025-06-18");
+    let session = hello.header("mcp-session-id").context("no session")?.to_owned();
+    let with = [MCP[0], ("mcp-session-id", session.as_str())];
+    let first = http.post(&url, &with, &rpc("tools/list", json!({}))).await?.json()?;
+    assert_eq!(first["result"]["tools"][0]["name"], "query");
+    let cursor = json!({"cursor": first["result"]["nextCursor"]});
+    let second = http.post(&url, &with, &rpc("tools/list", cursor)).await?.json()?;
+    assert_eq!(second["result"]["tools"][1]["name"], "drop_table");
+    let call = json!({"name": "query", "arguments": {"sql": "select * from customers"}});
+    let rows = http.post(&url, &with, &rpc("tools/call", call)).await?.json()?;
+    assert_eq!(rows["result"]["structuredContent"]["rows"][0]["database"], "staging-db");
+    let row = json!({"name": "write_row", "arguments": {"table": "orders", "row": {"id": 12}}, "_meta": {"progressToken": 7}});
+    let (events, clean) = http.stream(&url, &with, &rpc("tools/call", row)).await?.rest().await;
+    assert!(clean);
+    assert_eq!(events[0].json()["params"]["progressToken"], 7);
+    assert_eq!(events[1].json()["result"]["structuredContent"]["rows"], 3);
+    server.script(McpRule::call("query", Failure { status: Some(503), ..Failure::default() }));
+    let call = || rpc("tools/call", json!({"name": "query", "arguments": {"sql": "select 1"}}));
+    http.post(&url, &with, &call()).await?.expect(503)?;
+    assert_eq!(http.post(&url, &with, &call()).await?.json()?["result"]["isError"], true);
+    server.forget_sessions();
+    http.post(&url, &with, &call()).await?.expect(404)?;
+    assert_eq!(server.calls("query").len(), 4);
     Ok(())
 }
