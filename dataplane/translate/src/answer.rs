@@ -1,6 +1,16 @@
 //! Answers: whole bodies and streams, translated or tapped.
 
+pub(crate) mod args;
+mod collect;
+mod decode;
+pub mod event;
+pub mod sse;
+mod tap;
+
 use crate::{Format, Usage, error::UpstreamError, request::ToolNames};
+
+pub(crate) use collect::broken;
+pub use tap::{Tap, WHOLE_CAP};
 
 /// What an answer translation must know. Ids and times are passed in: this crate has no clock and no randomness.
 #[derive(Debug, Clone)]
@@ -71,60 +81,11 @@ pub struct ToolCall {
 /// The most bytes of content that a summary keeps.
 pub const CONTENT_CAP: usize = 4 << 20;
 
-/// Watches a pass-through answer. Feed it the bytes that go to the client, in any pieces.
-#[derive(Debug)]
-pub struct Tap {
-    _private: (),
-    summary: Summary,
-}
-
 /// Translates an answer between formats: a stream piece by piece, or a whole body.
 #[derive(Debug)]
 pub struct Translator {
     _context: Context,
     summary: Summary,
-}
-
-// === impl Tap ===
-
-impl Tap {
-    /// A tap for an SSE stream (`stream`) or a whole JSON body in `format`.
-    /// `strip_usage`: a Chat stream whose usage the gateway asked for on its own: [`Tap::feed`] then copies all but that chunk.
-    pub fn new(_format: Format, _stream: bool, _keep_content: bool, _strip_usage: bool) -> Self {
-        Tap { _private: (), summary: Summary::default() }
-    }
-
-    /// Looks at the next piece. Returns `None` when the client gets exactly `piece` (always, without `strip_usage`),
-    /// or the bytes to send in its place.
-    pub fn feed(&mut self, _piece: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    /// The upstream's body ended. Returns bytes still to be sent (an `error` event in the client's format when the stream
-    /// stopped before its end; nothing when it was complete).
-    pub fn end(&mut self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// The upstream's connection broke or a deadline passed: returns the terminal error event to send.
-    pub fn fail(&mut self, _error: UpstreamError) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Whether the stream stands between two events, so that a heartbeat may be written.
-    pub fn at_boundary(&self) -> bool {
-        true
-    }
-
-    /// What is known so far.
-    pub fn summary(&self) -> &Summary {
-        &self.summary
-    }
-
-    /// The last word.
-    pub fn into_summary(self) -> Summary {
-        self.summary
-    }
 }
 
 // === impl Translator ===

@@ -19,6 +19,7 @@ pub mod answer;
 pub mod error;
 pub mod format;
 pub mod head;
+mod json;
 pub mod price;
 pub mod providers;
 mod raw;

@@ -1,3 +1,7 @@
 //! Anthropic Messages.
 
+pub mod answer;
+pub mod error;
 pub mod request;
+pub mod stream;
+pub mod usage;

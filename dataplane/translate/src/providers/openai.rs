@@ -1,3 +1,8 @@
 //! OpenAI Chat Completions, and servers that speak it.
 
+pub mod answer;
+pub mod error;
 pub mod request;
+pub mod stream;
+mod tools;
+pub mod usage;
