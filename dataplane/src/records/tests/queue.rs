@@ -1,0 +1,132 @@
+use super::*;
+use proptest::prelude::*;
+
+#[tokio::test]
+async fn what_is_flushed_is_there_after_reopening_without_close() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recorder, store) = file_store(dir.path()).await;
+    for n in 0..700 {
+        recorder.submit(model("eng/alice", AT + n, "hello", "hi"));
+    }
+    recorder.flush().await;
+    assert_eq!(recorder.counts().written, 700);
+    // The first store stays open and its WAL is not checkpointed: what a killed process leaves behind.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["records.sqlite", "records.sqlite-wal"] {
+        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let (again, reopened) = file_store(copy.path()).await;
+    assert_eq!(reopened.postings_since(AT).await.unwrap(), store.postings_since(AT).await.unwrap());
+    again.submit(model("eng/alice", AT, "hello", "hi"));
+    again.flush().await;
+    assert_eq!(count(&mut direct(copy.path()).await, "SELECT COUNT(*) FROM records").await, 701);
+}
+
+#[tokio::test]
+async fn an_id_is_stored_and_charged_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (recorder, store) = file_store(dir.path()).await;
+    let one = model("eng/alice", AT, "hello", "hi");
+    for record in [one.clone(), one.clone(), model("eng/alice", AT, "other", "hi")] {
+        recorder.submit(record);
+    }
+    recorder.flush().await;
+    recorder.submit(one);
+    recorder.flush().await;
+    assert_eq!(count(&mut direct(dir.path()).await, "SELECT COUNT(*) FROM records").await, 2);
+    let sums = summed(&store.postings_since(AT).await.unwrap());
+    assert_eq!(sums[&("eng/alice".to_owned(), "month".to_owned())], 2_000_000);
+}
+
+#[tokio::test]
+async fn a_full_queue_drops_content_then_spills_and_loses_no_money() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { queue_records: 64, queue_bytes: 4 << 10, ..Options::default() };
+    let location = Location::File(dir.path().join("records.sqlite"));
+    let (recorder, store) = open_with(location, options).await.unwrap();
+    // The writer cannot write while another holds the database: the queue fills.
+    let mut other = direct(dir.path()).await;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let records = 2_000;
+    for n in 0..records {
+        recorder.submit(model("eng/alice", AT + n, &"word ".repeat(100), "hi"));
+    }
+    let counts = recorder.counts();
+    assert!(counts.content_dropped > 0 && counts.spilled > 0, "{counts:?}");
+    assert_eq!(counts.lost, 0);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    while recorder.counts().spill_pending > 0 {
+        recorder.flush().await;
+    }
+    assert_eq!(count(&mut other, "SELECT COUNT(*) FROM records").await, records);
+    let sums = summed(&store.postings_since(AT).await.unwrap());
+    assert_eq!(sums[&("eng/team".to_owned(), "month".to_owned())], records as u64 * 1_000_000);
+    assert!(!dir.path().join("spill.jsonl").exists() && !dir.path().join("spill.replay.jsonl").exists());
+    assert!(count(&mut other, "SELECT COUNT(*) FROM records WHERE content = 3").await > 0);
+}
+
+#[tokio::test]
+async fn a_spill_file_of_an_earlier_process_is_replayed_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |record: &Record| serde_json::to_string(&entry::Entry::take(&mut record.clone())).unwrap();
+    let (first, second) = (model("eng/alice", AT, "a", "b"), tool("eng/bob", AT, "toolu_1"));
+    // Both files are there, one record is in both, and the last line is cut off by the crash.
+    std::fs::write(dir.path().join("spill.replay.jsonl"), format!("{}\n", line(&first))).unwrap();
+    let cut = &line(&second)[..40];
+    std::fs::write(dir.path().join("spill.jsonl"), format!("{}\n{}\n{cut}", line(&first), line(&second)))
+        .unwrap();
+    let (recorder, store) = file_store(dir.path()).await;
+    assert_eq!(count(&mut direct(dir.path()).await, "SELECT COUNT(*) FROM records").await, 2);
+    let sums = summed(&store.postings_since(AT).await.unwrap());
+    assert_eq!(sums[&("eng/alice".to_owned(), "month".to_owned())], 1_000_000);
+    assert_eq!(recorder.counts().lost, 1, "the line that was cut off is counted");
+    assert!(!dir.path().join("spill.jsonl").exists() && !dir.path().join("spill.replay.jsonl").exists());
+}
+
+#[tokio::test]
+async fn a_store_of_a_later_version_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(file_store(dir.path()).await);
+    sqlx::query("PRAGMA user_version = 99").execute(&mut direct(dir.path()).await).await.unwrap();
+    let error = open(Location::File(dir.path().join("records.sqlite"))).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn memory_works_like_a_file() {
+    let (recorder, store) = open(Location::Memory).await.unwrap();
+    recorder.sink()(model("eng/alice", AT, "hello", "hi"));
+    recorder.flush().await;
+    assert_eq!(store.postings_since(AT).await.unwrap().len(), 2);
+    assert_eq!(
+        store.postings_since(AT + 86_400_000).await.unwrap().len(),
+        0,
+        "windows that are over are left out"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    /// What the ledger is rebuilt from equals what was posted, however the records were batched.
+    #[test]
+    fn rebuilt_postings_equal_those_made(
+        amounts in proptest::collection::vec((0u8..4, 0u8..3, 0u64..1 << 40), 1..300), cuts in 1usize..40
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (recorder, store) = open(Location::Memory).await.unwrap();
+            let mut all = Vec::new();
+            for (n, (key, budget, amount)) in amounts.iter().enumerate() {
+                let posting = posting(&format!("eng/k{key}"), &format!("b{budget}"), *amount);
+                all.push(posting.clone());
+                recorder.submit(Record { postings: vec![posting], ..model("eng/a", AT, "p", "r") });
+                if n % cuts == 0 {
+                    recorder.flush().await;
+                }
+            }
+            recorder.flush().await;
+            prop_assert_eq!(summed(&store.postings_since(AT).await.unwrap()), summed(&all));
+            Ok(())
+        })?;
+    }
+}
