@@ -148,7 +148,7 @@ impl JsonSchema for AllowedNamespaces {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-preserve-unknown-fields": true,
-            "oneOf": [
+            "anyOf": [
                 {"enum": ["Same", "All"]},
                 {
                     "required": ["selector"],

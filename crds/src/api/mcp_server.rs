@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "McpServerStatus",
     derive = "PartialEq",
+    validation = Rule::new("self.metadata.name.size() <= 48 && !self.metadata.name.contains('.')").message(
+        "the name is the prefix of the tools' names: at most 48 letters, digits and hyphens, and no dot"
+    ),
     doc = "An MCP server whose tools the gateway offers at /mcp, to the keys that may use them.",
     printcolumn(
         name = "Tools",
@@ -55,6 +58,12 @@ use serde::{Deserialize, Serialize};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[x_kube(
+    validation = Rule::new("[has(self.streamableHttp), has(self.sse), has(self.stdio)].filter(x, x).size() == 1")
+        .message("a server has exactly one of streamableHttp, sse and stdio"),
+    validation = Rule::new("!has(self.stdio) || !has(self.auth)")
+        .message("auth is for servers over HTTP: give a stdio server its secrets in stdio.env")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct McpServerSpec {
     /// A server that speaks streamable HTTP.
@@ -75,7 +84,7 @@ pub struct McpServerSpec {
     /// How its tools are named for clients.
     #[serde(default)]
     pub naming: Naming,
-    /// Deadlines.
+    /// Deadlines of requests to the server.
     #[serde(default)]
     pub timeouts: ServerTimeouts,
     /// What happens to a list of tools when this server does not answer. `Open` (default): the others' tools are listed.
@@ -137,12 +146,16 @@ pub struct Stdio {
 
 /// An environment variable. Exactly one of `value` and `secretRef`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.value) != has(self.secretRef)")
+        .message("an environment variable has exactly one of value and secretRef")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvVar {
     /// Name of the variable.
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
     pub name: String,
-    /// Its value.
+    /// The value of the variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32_768))]
     pub value: Option<String>,
@@ -163,7 +176,14 @@ pub struct ServerAuth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuthHeader {
-    /// Name of the header, such as `Authorization`.
+    /// Name of the header, such as `Authorization`. Not one that HTTP or MCP itself uses.
+    #[x_kube(
+        validation = Rule::new(
+            "!(self.lowerAscii() in ['host', 'content-length', 'content-type', 'transfer-encoding', 'connection', \
+             'upgrade', 'te', 'trailer', 'accept', 'mcp-session-id', 'mcp-protocol-version', 'last-event-id'])"
+        )
+        .message("HTTP or MCP itself uses this header: name one that authenticates, such as Authorization")
+    )]
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
     pub name: String,
     /// The Secret and the key within it that hold the whole value, such as `Bearer abc`.
@@ -184,6 +204,7 @@ pub struct ServerTools {
     /// only `Off` is supported, and it is what leaving it out means for now. Set it explicitly if you rely on it, because a
     /// later version will pin by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PinMode")]
     pub pin: Option<PinMode>,
     /// Prices of calls, which count against the budgets of the key that calls. Not supported yet: leave it out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -239,7 +260,7 @@ pub enum NamingMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerTimeouts {
-    /// To connect. 5s when left out.
+    /// To connect to the server. 5s when left out.
     #[serde(default = "five_seconds")]
     pub connect: Span,
     /// For a whole list of tools, all pages. 5s when left out.
@@ -274,6 +295,7 @@ pub struct McpServerStatus {
     /// The era of the protocol that the server speaks: `Legacy` (sessions, to 2025-11-25) or `Modern` (stateless, from
     /// 2026-07-28).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Era")]
     pub era: Option<Era>,
     /// The version of the protocol that was agreed upon, such as `2025-11-25`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -315,7 +337,7 @@ pub struct QuarantinedTool {
     /// What has changed, in words.
     #[schemars(length(max = 1024))]
     pub reason: String,
-    /// Since when.
+    /// Since when the tool is in quarantine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
 }

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "ProviderRouteStatus",
     derive = "PartialEq",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name has at most 63 characters"),
     doc = "Models and the upstreams that serve them. Clients ask for route/model.",
     printcolumn(
         name = "Backends",
@@ -63,7 +64,7 @@ pub struct ProviderRouteSpec {
     /// When a request is tried again, on another backend where there is one. Only until the first byte of the answer.
     #[serde(default)]
     pub retry: Retry,
-    /// Deadlines.
+    /// Deadlines of requests to the upstream.
     #[serde(default)]
     pub timeouts: RouteTimeouts,
     /// When a failing backend is left alone for a while.
@@ -71,7 +72,7 @@ pub struct ProviderRouteSpec {
     pub health: Health,
     /// Models to go to, in order, when no backend of this route can answer. A key's permissions filter them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub fallbacks: Vec<Fallback>,
     /// `true`: a request with a field that the upstream's API cannot express is refused (400). `false` (default): the field
     /// is left out, and the answer and the record say so.
@@ -156,7 +157,22 @@ pub struct PriceTier {
 }
 
 /// One upstream. Exactly one of the provider kinds stands in it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "[has(self.anthropic), has(self.openAI), has(self.azureOpenAI), has(self.azureFoundry), \
+         has(self.vertexAI), has(self.gemini), has(self.bedrock), has(self.openAICompatible)]\
+         .filter(x, x).size() == 1"
+    )
+    .message(
+        "a backend has exactly one of anthropic, openAI, azureOpenAI, azureFoundry, vertexAI, gemini, bedrock and \
+         openAICompatible"
+    ),
+    validation = Rule::new(
+        "has(self.endpoint) || !(has(self.azureOpenAI) || has(self.azureFoundry) || has(self.openAICompatible))"
+    )
+    .message("azureOpenAI, azureFoundry and openAICompatible need endpoint: they have no public one")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {
     /// Name of the backend within the route, as records and status show it.
@@ -169,7 +185,7 @@ pub struct Backend {
     /// The Anthropic API (Messages).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anthropic: Option<Anthropic>,
-    /// The OpenAI API.
+    /// The OpenAI API (Chat Completions).
     #[serde(default, rename = "openAI", skip_serializing_if = "Option::is_none")]
     pub open_ai: Option<OpenAi>,
     /// Azure OpenAI. Needs `endpoint`. Not supported yet.
@@ -221,7 +237,7 @@ pub struct Backend {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Anthropic {}
 
-/// The OpenAI API.
+/// The OpenAI API (Chat Completions).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OpenAi {}
@@ -278,6 +294,10 @@ pub struct OpenAiCompatible {}
 
 /// The credential that the gateway presents to an upstream. Exactly one of the two.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.secretRef) != (has(self.ambient) && self.ambient)")
+        .message("credentials have exactly one of secretRef and ambient: true")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Credentials {
     /// A Secret of this namespace with the provider's API key. For `vertexAI`, the key file of a service account; for
@@ -340,7 +360,7 @@ pub struct Health {
     #[serde(default = "consecutive_failures")]
     #[schemars(range(min = 1, max = 1000))]
     pub consecutive_failures: u32,
-    /// For how long. 30s when left out.
+    /// For how long it is left alone. 30s when left out.
     #[serde(default = "eject_for")]
     pub eject_for: Span,
 }
@@ -350,6 +370,7 @@ pub struct Health {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fallback {
     /// The model as `route/model`, such as `anthropic/claude-sonnet-4-5`.
+    #[x_kube(validation = Rule::new("self.contains('/')").message("a fallback is route/model, such as openai/gpt-5"))]
     pub model: ModelName,
 }
 
@@ -358,7 +379,7 @@ pub struct Fallback {
 pub enum ProviderKind {
     /// The Anthropic API.
     Anthropic,
-    /// The OpenAI API.
+    /// The OpenAI API (Chat Completions).
     #[serde(rename = "OpenAI")]
     OpenAi,
     /// Azure OpenAI.
@@ -510,6 +531,29 @@ impl Default for Health {
 }
 
 // === impl Backend ===
+
+impl Default for Backend {
+    /// What the schema's defaults make of an empty backend.
+    fn default() -> Self {
+        Backend {
+            name: String::new(),
+            models: None,
+            anthropic: None,
+            open_ai: None,
+            azure_open_ai: None,
+            azure_foundry: None,
+            vertex_ai: None,
+            gemini: None,
+            bedrock: None,
+            open_ai_compatible: None,
+            endpoint: None,
+            region: None,
+            credentials: None,
+            weight: one(),
+            priority: 0,
+        }
+    }
+}
 
 impl Backend {
     /// The provider kinds that stand in this backend, with their field names. A valid backend has exactly one; the API

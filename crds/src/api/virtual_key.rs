@@ -27,6 +27,11 @@ use std::collections::BTreeMap;
     derive = "PartialEq",
     doc = "An identity for agents: which models and tools it may use, and for how much money.",
     selectable = ".spec.parentRef.name",
+    validation = Rule::new("self.metadata.name.size() <= 63").message("the name has at most 63 characters"),
+    validation = Rule::new(
+        "!has(self.spec.parentRef) || has(self.spec.parentRef.__namespace__) || self.spec.parentRef.name != self.metadata.name"
+    )
+    .message("a key cannot be its own parent: name another key or team in parentRef, or leave it out"),
     printcolumn(
         name = "Parent",
         type_ = "string",
@@ -156,7 +161,13 @@ pub struct ServiceAccountRef {
 }
 
 /// Models by `route/model`. `*` in a pattern stands for any run of characters, `/` included.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.allow) || self.allow.all(p, p.contains('/') || p.contains('*'))")
+        .message("a pattern in allow is route/model, such as anthropic/* or azure/gpt-5"),
+    validation = Rule::new("!has(self.deny) || self.deny.all(p, p.contains('/') || p.contains('*'))")
+        .message("a pattern in deny is route/model, such as */o3-pro")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelRules {
     /// Patterns of the models that may be used, such as `anthropic/*` or `azure/gpt-5`. When left out, a key may use none
@@ -198,6 +209,18 @@ pub struct ProviderRules {
 
 /// A budget: so much money, or so many tokens, in a calendar period or in a sliding window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.usd) != has(self.tokens)")
+        .message("a budget has exactly one of usd and tokens"),
+    validation = Rule::new("has(self.period) != has(self.rolling)")
+        .message("a budget has exactly one of period (such as Month) and rolling (such as 24h)"),
+    validation = Rule::new("!has(self.timeZone) || has(self.period)")
+        .message("timeZone goes with period: a rolling window has no calendar"),
+    validation = Rule::new("!has(self.rolling) || !self.rolling.matches('^(0+[a-z]+)+$')")
+        .message("rolling is longer than zero, such as 24h"),
+    validation = Rule::new("!has(self.models) || self.models.all(p, p.contains('/') || p.contains('*'))")
+        .message("a pattern in models is route/model, such as anthropic/*")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Budget {
     /// Name of the budget within the key. Its counter hangs on it: renaming a budget starts a new counter.
@@ -213,6 +236,7 @@ pub struct Budget {
     /// The calendar period after which the budget starts anew: `Minute`, `Hour`, `Day`, `Week` (from Monday), `Month`,
     /// `Quarter` or `Year`, by the calendar of `timeZone`. Either this or `rolling`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Period")]
     pub period: Option<Period>,
     /// A sliding window, such as `24h`: what was spent within it counts. Either this or `period`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -319,6 +343,10 @@ pub enum NearLimit {
 /// What a key may do with the tools of one MCP server. Names are the server's own, without prefix; `*` in a pattern stands
 /// for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.deny) || has(self.allow) || has(self.approve)")
+        .message("deny takes away from allow, and allow names no tool: write allow: [\"*\"] to allow the others")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ToolRule {
     /// Name of the McpServer.
@@ -365,6 +393,7 @@ pub struct Logging {
     /// `Full`: prompts, answers and tool calls. `Metadata`: who, when, which model, tokens, cost and status, but no content.
     /// `None`: only what billing needs. When left out: `Metadata` in a cluster, `Full` in standalone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ContentLevel")]
     pub content: Option<ContentLevel>,
     /// How long records are kept, such as `720h` or `30d`. 30 days when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,1 @@
+//! The design's example and `deploy/samples/`.
