@@ -1,8 +1,29 @@
 //! Request translation between formats, by way of one neutral conversation.
+//!
+//! # Layout
+//! - [`translate`]: decode, repair, name, encode
+//! - `conversation`: the neutral form; `providers/*/request.rs` have a decoder and an encoder each
+//! - `pairing`, `arguments`, `names`, `schema`: what histories and tools need to be legal elsewhere
+//! - `carrier`: opaque reasoning state on its way through a client
+//! - `report`: degradations
+//! - `estimate`: token estimates, [`count_tokens`]
 
+pub(crate) mod arguments;
 pub(crate) mod carrier;
+pub(crate) mod conversation;
+mod estimate;
+pub(crate) mod names;
+mod pairing;
+pub(crate) mod report;
+pub(crate) mod schema;
 
+pub use estimate::{count_tokens, estimate_input_tokens, estimate_input_tokens_upper};
+
+use crate::head::{Splices, peek, splice};
+use crate::providers::{anthropic, openai};
+use crate::raw::{Kind, Value, scan};
 use crate::{Format, Provider};
+use report::Report;
 
 /// Where a translated request goes.
 #[derive(Debug, Clone)]
@@ -13,7 +34,8 @@ pub struct Target<'a> {
     pub provider: Provider,
     /// The model's name at the upstream.
     pub model: &'a str,
-    /// The output cap to send (already lowered by the ledger where needed); `None` sends none.
+    /// The output cap to send (already lowered by the ledger where needed); `None` sends the client's own, if it has one, and
+    /// 4096 where the target's format demands a cap.
     pub output_cap: Option<u64>,
     /// True: a field that the target cannot express is an error instead of a degradation.
     pub strict: bool,
@@ -33,7 +55,7 @@ pub struct Translated {
 /// One thing that was left out or weakened, e.g. `field: "top_k", what: "dropped: not in the Chat API"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Degradation {
-    /// The client's field, as a path.
+    /// The client's field, as a path. ASCII letters, digits and `._-?` only.
     pub field: String,
     /// What happened to it.
     pub what: String,
@@ -51,6 +73,12 @@ pub struct ToolNames {
 #[error("{0}")]
 pub struct RequestError(pub String);
 
+/// What the target's format demands of names and ids.
+struct Limits {
+    tool_name: usize,
+    call_id: usize,
+}
+
 // === impl ToolNames ===
 
 impl ToolNames {
@@ -60,27 +88,45 @@ impl ToolNames {
     }
 }
 
-/// Translates a request body from the client's format to the target's.
-pub fn translate(_from: Format, _body: &[u8], _target: &Target<'_>) -> Result<Translated, RequestError> {
-    Err(RequestError("not built yet".into()))
+/// Translates a request body from the client's format to the target's. The same format in and out is the pass-through's splices.
+pub fn translate(from: Format, body: &[u8], target: &Target<'_>) -> Result<Translated, RequestError> {
+    if from == target.format {
+        return pass(from, body, target);
+    }
+    let text = scan::document(body).map_err(|fault| RequestError(fault.to_string()))?;
+    let root = Value::new(text);
+    if root.kind() != Kind::Object {
+        return Err(RequestError("the request body must be a JSON object".into()));
+    }
+    let mut report = Report::new(from, target.strict);
+    let mut conversation = match from {
+        Format::Messages => anthropic::request::decode(root, &mut report)?,
+        Format::Chat => openai::request::decode(root, &mut report)?,
+    };
+    let limits = limits(target);
+    pairing::repair(&mut conversation, limits.call_id, &mut report);
+    let names = names::shorten(&conversation, limits.tool_name);
+    let body = match target.format {
+        Format::Messages => {
+            anthropic::request::encode(&conversation, target, &names, body.len(), &mut report)
+        }
+        Format::Chat => openai::request::encode(&conversation, target, &names, body.len(), &mut report),
+    };
+    Ok(Translated { body, names: names.into_tool_names(), degradations: report.finish()? })
 }
 
-/// A safe (never too low) estimate of a request's input tokens from its bytes alone, for holds: no tokenizer runs on the
-/// hot path. Tokenizers of all providers work on bytes, so a text never has more tokens than bytes; the constant covers what a provider
-/// adds on its own (the prompt for tool use, an image by URL). See [`Head::input_tokens_upper`](crate::head::Head::input_tokens_upper)
-/// for bodies with inline images.
-pub fn estimate_input_tokens_upper(body_len: usize) -> u64 {
-    body_len as u64 + 512
+fn limits(target: &Target<'_>) -> Limits {
+    match target.format {
+        Format::Messages => Limits { tool_name: 128, call_id: 64 },
+        Format::Chat => Limits { tool_name: 64, call_id: openai::request::server(target.provider).id_max },
+    }
 }
 
-/// The likely number of a request's input tokens, for rates: 3.6 bytes a token, what agents' traffic (prose, code, JSON) comes to
-/// with the tokenizers of 2026. Off by a quarter either way; never for money.
-pub fn estimate_input_tokens(body_len: usize) -> u64 {
-    (body_len as u64).saturating_mul(10) / 36 + 1
-}
-
-/// The answer to `count_tokens` for providers without such an endpoint: parses the body, counts text by a calibrated
-/// factor, images by size, tools with overhead; biased upward; monotone in content. Never fails on a well-formed body.
-pub fn count_tokens(_from: Format, body: &[u8]) -> Result<u64, RequestError> {
-    Ok(body.len() as u64 / 3)
+fn pass(format: Format, body: &[u8], target: &Target<'_>) -> Result<Translated, RequestError> {
+    let head = peek(format, body).map_err(|bad| RequestError(bad.0))?;
+    let cap_field = (format == Format::Chat).then(|| openai::request::server(target.provider).cap_field);
+    let splices =
+        Splices { model: Some(target.model), output_cap: target.output_cap, include_usage: false, cap_field };
+    let body = splice(format, body, &head, &splices);
+    Ok(Translated { body, names: ToolNames::default(), degradations: Vec::new() })
 }
