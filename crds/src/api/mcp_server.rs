@@ -1,6 +1,6 @@
 //! `McpServer`: tools.
 
-use super::{AllowedNamespaces, SecretKeyRef, Span, Usd, is_default, provider_route::URL};
+use super::{AllowedNamespaces, SecretKeyRef, Span, Usd, is_default, refs::URL};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

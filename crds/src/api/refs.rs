@@ -43,3 +43,5 @@ pub struct ObjectRef {
 pub(crate) const DNS_LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Names of objects.
 pub(crate) const DNS_SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// `http` or `https`, host, optional port, optional path; no user, query or fragment.
+pub(crate) const URL: &str = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$";
