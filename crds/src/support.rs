@@ -111,3 +111,71 @@ impl Support for McpServerSpec {
         errors
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    /// The paths that are not supported in a spec given in YAML's flow style.
+    fn paths<T: Support + DeserializeOwned>(spec: &str) -> Vec<String> {
+        let spec: T = serde_yaml::from_str(spec).unwrap_or_else(|e| panic!("{e}: {spec}"));
+        let errors = spec.not_supported_yet();
+        assert!(errors.iter().all(|e| e.message.starts_with("not supported yet: ")), "{errors:?}");
+        errors.into_iter().map(|e| e.path).collect()
+    }
+
+    #[test]
+    fn of_keys() {
+        for (spec, want) in [
+            ("{}", vec![]),
+            ("{spending: {enforcement: Relaxed, onStoreFailure: Allow}, context: PassThrough}", vec![]),
+            (
+                "{tools: [{server: a, allow: ['*'], deny: [b], approve: [], requireSuggestion: false}]}",
+                vec![],
+            ),
+            ("{serviceAccounts: [{name: a}]}", vec!["spec.serviceAccounts"]),
+            ("{context: Compact}", vec!["spec.context"]),
+            (
+                "{tools: [{server: a}, {server: b, approve: [c], requireSuggestion: true}]}",
+                vec!["spec.tools[1].approve", "spec.tools[1].requireSuggestion"],
+            ),
+        ] {
+            assert_eq!(paths::<VirtualKeySpec>(spec), want, "{spec}");
+        }
+    }
+
+    #[test]
+    fn of_routes() {
+        for (spec, want) in [
+            ("{name: a, anthropic: {}, region: eu, credentials: {secretRef: {name: a, key: b}}}", vec![]),
+            ("{name: a, openAI: {}, credentials: {ambient: false}}", vec![]),
+            ("{name: a, openAICompatible: {}}", vec![]),
+            ("{name: a, azureOpenAI: {}}", vec!["spec.backends[0].azureOpenAI"]),
+            ("{name: a, azureFoundry: {}}", vec!["spec.backends[0].azureFoundry"]),
+            ("{name: a, vertexAI: {project: a, location: b}}", vec!["spec.backends[0].vertexAI"]),
+            ("{name: a, gemini: {}}", vec!["spec.backends[0].gemini"]),
+            ("{name: a, bedrock: {awsRegion: a}}", vec!["spec.backends[0].bedrock"]),
+            (
+                "{name: a, openAI: {}, credentials: {ambient: true}}",
+                vec!["spec.backends[0].credentials.ambient"],
+            ),
+        ] {
+            assert_eq!(paths::<ProviderRouteSpec>(&format!("{{backends: [{spec}]}}")), want, "{spec}");
+        }
+    }
+
+    #[test]
+    fn of_servers() {
+        for (spec, want) in [
+            ("{streamableHttp: {url: a}, tools: {pin: Off, prices: []}, naming: {mode: None}}", vec![]),
+            ("{streamableHttp: {url: a}, tools: {allow: [a]}, failureMode: Closed}", vec![]),
+            ("{sse: {url: a}}", vec!["spec.sse"]),
+            ("{stdio: {image: a}}", vec!["spec.stdio"]),
+            ("{streamableHttp: {url: a}, tools: {pin: Strict}}", vec!["spec.tools.pin"]),
+            ("{streamableHttp: {url: a}, tools: {prices: [{tool: a, usd: '1'}]}}", vec!["spec.tools.prices"]),
+        ] {
+            assert_eq!(paths::<McpServerSpec>(spec), want, "{spec}");
+        }
+    }
+}

@@ -109,7 +109,7 @@ pub struct RouteModel {
     pub context: Option<u64>,
 }
 
-/// Prices of a model.
+/// Prices of a model, each with at most three decimals for a million tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelPrice {

@@ -167,9 +167,9 @@ pub struct ServiceAccountRef {
 /// Models by `route/model`. `*` in a pattern stands for any run of characters, `/` included.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("!has(self.allow) || self.allow.all(p, p.contains('/') || p.contains('*'))")
+    validation = Rule::new("!has(self.allow) || self.allow.all(p, p.contains('/') || p.startsWith('*'))")
         .message("a pattern in allow is route/model, such as anthropic/* or azure/gpt-5"),
-    validation = Rule::new("!has(self.deny) || self.deny.all(p, p.contains('/') || p.contains('*'))")
+    validation = Rule::new("!has(self.deny) || self.deny.all(p, p.contains('/') || p.startsWith('*'))")
         .message("a pattern in deny is route/model, such as */o3-pro")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -222,7 +222,7 @@ pub struct ProviderRules {
         .message("timeZone goes with period: a rolling window has no calendar"),
     validation = Rule::new("!has(self.rolling) || !self.rolling.matches('^(0+[a-z]+)+$')")
         .message("rolling is longer than zero, such as 24h"),
-    validation = Rule::new("!has(self.models) || self.models.all(p, p.contains('/') || p.contains('*'))")
+    validation = Rule::new("!has(self.models) || self.models.all(p, p.contains('/') || p.startsWith('*'))")
         .message("a pattern in models is route/model, such as anthropic/*")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

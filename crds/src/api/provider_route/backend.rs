@@ -58,9 +58,10 @@ pub struct Backend {
     /// Any server that speaks OpenAI's Chat Completions, such as vLLM or Ollama. Needs `endpoint`.
     #[serde(default, rename = "openAICompatible", skip_serializing_if = "Option::is_none")]
     pub open_ai_compatible: Option<OpenAiCompatible>,
-    /// Base URL of the upstream: scheme, host, port and the path that comes before the API's own, such as
-    /// `https://example.openai.azure.com`, or `http://localhost:11434/v1` for an OpenAI-compatible server. The provider's
-    /// public endpoint when left out.
+    /// Base URL of the upstream, without a slash at the end. The gateway appends `/v1/messages` for `anthropic` and
+    /// `/chat/completions` for `openAI` and `openAICompatible`, so theirs ends with `/v1` as a rule: `http://ollama:11434/v1`.
+    /// When left out: `https://api.anthropic.com`, `https://api.openai.com/v1`. In a cluster, addresses within it are refused
+    /// unless the operator's configuration allows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = URL))]
     pub endpoint: Option<String>,
