@@ -115,6 +115,11 @@ where
 // === impl Finished ===
 
 impl Finished {
+    /// Whether the answer's body still exists: neither handed over whole nor given up. The body has the second handle.
+    pub fn open(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Whether the whole answer went out.
     pub fn get(&self) -> bool {
         self.0.load(Ordering::Acquire)

@@ -7,6 +7,7 @@
 //! - [`gateway`]: starts and stops the real gateway binary
 //! - [`client`]: a small HTTP client with deadlines, and a reader of event streams
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
+//! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`http`]: what the fakes share
 //! - [`floor`]: the reverse proxy that does nothing, the benchmarks' floor
 
@@ -15,5 +16,6 @@ pub mod clients;
 pub mod floor;
 pub mod gateway;
 pub mod http;
+pub mod lab;
 pub mod mcp_server;
 pub mod provider;

@@ -48,6 +48,11 @@ impl Seen {
         self.json().get("model").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
+    /// Whether its answer is still being sent.
+    pub fn open(&self) -> bool {
+        self.finished.open()
+    }
+
     /// For `GET /_control/requests`.
     pub fn to_json(&self) -> Value {
         let body = match self.json() {
