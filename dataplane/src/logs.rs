@@ -1,5 +1,6 @@
 //! `/logs`: what happened, for people; `/logs/api`: the same as JSON.
 
-pub mod viewer;
+pub mod budgets;
 
-pub use viewer::{KeySpend, SpendProvider, Viewer};
+pub use crate::records::Viewer;
+pub use budgets::{KeySpend, SpendProvider};

@@ -10,7 +10,7 @@
 //! - [`writer`], [`batch`], [`insert`]: batches and transactions; [`retention`]: deletion
 //! - [`entry`]: a record without its content; [`content`], [`split`], [`preview`], [`redact`]: its content
 //! - [`trees`], [`sums`]: paths of keys; counters, spend and latency by hour
-//! - [`store`]: queries; [`schema`]: pools and migrations
+//! - [`store`]: queries, each within a [`Viewer`]'s scope; [`schema`]: pools and migrations
 
 mod batch;
 mod content;
@@ -29,13 +29,21 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod trees;
+mod viewer;
 mod writer;
 
 pub use entry::{Kept, Unit};
 pub use record::Record;
 pub use recorder::{Counts, Recorder};
 pub use schema::{Location, OpenError};
-pub use store::Store;
+pub use store::{
+    Store,
+    detail::{Charge, Conversation, Full, Link},
+    filter::{Cursor, Filter, KindFilter, StatusFilter},
+    list::{Listed, Page, Tokens},
+    spend::{Latencies, Named, Period, Spend, Sum},
+};
+pub use viewer::Viewer;
 
 use recorder::Bounds;
 use redact::Redact;

@@ -280,7 +280,6 @@ impl From<Content> for Kept {
 
 impl Kept {
     /// From its column.
-    #[allow(dead_code, reason = "read by the queries that land next")]
     pub(crate) fn from_column(value: i64) -> Self {
         match value {
             0 => Kept::None,

@@ -223,7 +223,6 @@ pub(crate) fn pack(zstd: &mut zstd::bulk::Compressor<'_>, text: &str) -> Vec<u8>
 }
 
 /// The reverse of [`pack`]; what cannot be read becomes a note instead of an error.
-#[allow(dead_code, reason = "read by the queries that land next")]
 pub(crate) fn unpack(packed: &[u8]) -> String {
     const MOST: u64 = 64 << 20;
     let mut bytes = Vec::new();

@@ -1,4 +1,13 @@
 //! Reading: what `/logs`, its API and the ledger's rebuild ask.
+//!
+//! # Layout
+//! - [`filter`]: what to list, and the index that leads; [`list`]: pages and live lists
+//! - [`detail`]: one record in full; [`spend`]: sums over a period
+
+pub(crate) mod detail;
+pub(crate) mod filter;
+pub(crate) mod list;
+pub(crate) mod spend;
 
 use super::{
     entry::{Line, Unit},
@@ -11,7 +20,6 @@ use tollgate_ledger::charge::Posting;
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: SqlitePool,
-    #[allow(dead_code, reason = "read by the queries that land next")]
     trees: Trees,
 }
 

@@ -61,7 +61,6 @@ pub(crate) fn bucket(us: u64) -> i64 {
 }
 
 /// The middle of a bucket in microseconds.
-#[allow(dead_code, reason = "read by the queries that land next")]
 pub(crate) fn bucket_middle(bucket: i64) -> u64 {
     if bucket < 4 {
         return bucket.max(0) as u64;

@@ -12,7 +12,7 @@ use tollgate_ledger::{
 };
 use tollgate_translate::{
     Usage,
-    answer::{Block, Summary},
+    answer::{Block, Summary, ToolCall},
 };
 use uuid::Uuid;
 

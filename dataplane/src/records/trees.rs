@@ -4,7 +4,7 @@ use parking_lot::RwLock;
 use sqlx::{Arguments as _, Row as _, SqliteConnection, sqlite::SqliteArguments};
 use std::{collections::HashMap, sync::Arc};
 
-use super::{entry::BindError, insert::Insert};
+use super::{entry::BindError, insert::Insert, viewer::Viewer};
 
 /// A path: the key itself first, its root last. Empty: no key was identified.
 pub(crate) type Path = Arc<[Arc<str>]>;
@@ -46,13 +46,24 @@ impl Trees {
         Ok(Trees { shared: Arc::new(RwLock::new(map)) })
     }
 
-    #[allow(dead_code, reason = "read by the queries that land next")]
     /// The ids of the paths that `keep` accepts.
     pub(crate) fn select(&self, keep: impl Fn(&[Arc<str>]) -> bool) -> Vec<i64> {
         self.shared.read().iter().filter(|(_, path)| keep(path)).map(|(id, _)| *id).collect()
     }
 
-    #[allow(dead_code, reason = "read by the queries that land next")]
+    /// The keys on the paths that `viewer` sees, none above what it may see; sorted.
+    pub(crate) fn keys(&self, viewer: &Viewer) -> Vec<Arc<str>> {
+        let mut keys: Vec<Arc<str>> = Vec::new();
+        for path in self.shared.read().values() {
+            let seen = (0..path.len()).rev().find(|at| viewer.sees(&path[*at..=*at]));
+            let seen = if *viewer == Viewer::All { path.len() } else { seen.map_or(0, |at| at + 1) };
+            keys.extend(path.iter().take(seen).cloned());
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// A path by its id.
     pub(crate) fn path(&self, id: i64) -> Path {
         self.shared.read().get(&id).cloned().unwrap_or_else(|| Path::from([]))

@@ -2,7 +2,7 @@ use super::*;
 
 /// A conversation as Claude Code resends it: a large system prompt and tools, all messages so far, and cache marks that
 /// move to the newest message on each turn.
-fn turn(n: usize) -> Value {
+pub(super) fn turn(n: usize) -> Value {
     let message = |i: usize| {
         let text: String = (0..60).map(|w| format!("m{i}w{} ", w * 7919 * (i + 1) % 104_729)).collect();
         let mut block = json!({"type": "text", "text": text});

@@ -1,7 +1,6 @@
 //! Who looks, and what they may see.
 
 use std::sync::Arc;
-use tollgate_ledger::charge::BudgetState;
 
 /// What a viewer may see. The listener puts one into each request's extensions; a request without is [`Viewer::Nobody`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,18 +13,6 @@ pub enum Viewer {
     #[default]
     Nobody,
 }
-
-/// The state of one key's budgets, for the spend page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeySpend {
-    /// The key's path, the key itself first, its root last (`namespace/name` each): decides who sees it.
-    pub tree: Vec<Arc<str>>,
-    /// Its budgets; amounts in the unit of each limit.
-    pub budgets: Vec<BudgetState>,
-}
-
-/// Tells the state of all keys' budgets now: read from the ledger when a page asks.
-pub type SpendProvider = Arc<dyn Fn() -> Vec<KeySpend> + Send + Sync>;
 
 // === impl Viewer ===
 

@@ -1,0 +1,340 @@
+//! What to list: filters, and the one index that each query is led by.
+//!
+//! Every query names its index (`INDEXED BY`), so that its time does not hang on a planner's guess: the store has no
+//! statistics worth the name while it is young.
+
+use crate::records::viewer::Viewer;
+use serde::Serialize;
+use sqlx::{Arguments as _, Encode, Sqlite, Type, sqlite::SqliteArguments};
+use std::fmt::Write as _;
+
+/// Which records to list. All given conditions hold at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// `namespace/name` of a key: its records and those of all keys below it.
+    pub key: Option<String>,
+    /// `route/model`.
+    pub model: Option<String>,
+    /// By status.
+    pub status: Option<StatusFilter>,
+    /// From this time on, Unix milliseconds.
+    pub from: Option<i64>,
+    /// Before this time, Unix milliseconds.
+    pub to: Option<i64>,
+    /// Words that all occur, as beginnings of words, in prompt, answer, error or tool names.
+    pub text: Option<String>,
+    /// Model requests or tool calls only.
+    pub kind: Option<KindFilter>,
+    /// The client's session.
+    pub session: Option<String>,
+}
+
+/// A condition on the status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusFilter {
+    /// 400 and above.
+    Failed,
+    /// A hundred: 2, 4, 5.
+    Class(u16),
+    /// Exactly this.
+    Exact(u16),
+}
+
+/// A condition on the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KindFilter {
+    /// Model requests.
+    Model,
+    /// Tool calls.
+    Tool,
+}
+
+/// Where a page ended: the next begins below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Time of the last record, Unix milliseconds.
+    pub at: i64,
+    /// Its `seq`.
+    pub seq: i64,
+}
+
+/// Matches of a text search that are looked at: the newest ones. Bounds the work of searching a common word.
+const MATCHES_MAX: usize = 20_000;
+/// A record is written at most this long after it came in (a long stream), milliseconds: what ties `seq` to time.
+const LATE_MS: i64 = 3_600_000;
+/// Trees up to which each has its own arm of the query.
+const ARMS_MAX: usize = 48;
+
+/// Which records a viewer may see, as tree ids; `None`: all.
+pub(crate) type Scope = Option<Vec<i64>>;
+
+/// SQL text with its bound values. The text is made of constants and integers only.
+#[derive(Default)]
+pub(crate) struct Sql {
+    pub(crate) text: String,
+    pub(crate) args: SqliteArguments,
+}
+
+// === impl StatusFilter ===
+
+impl std::str::FromStr for StatusFilter {
+    type Err = ();
+
+    /// `failed`, `4xx`, or `404`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.as_bytes() {
+            b"failed" => Ok(StatusFilter::Failed),
+            [class @ b'1'..=b'5', b'x', b'x'] => Ok(StatusFilter::Class(u16::from(class - b'0'))),
+            [_, _, _] => text.parse().map(StatusFilter::Exact).map_err(drop),
+            _ => Err(()),
+        }
+    }
+}
+
+impl std::fmt::Display for StatusFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StatusFilter::Failed => f.write_str("failed"),
+            StatusFilter::Class(class) => write!(f, "{class}xx"),
+            StatusFilter::Exact(status) => write!(f, "{status}"),
+        }
+    }
+}
+
+// === impl Cursor ===
+
+impl std::str::FromStr for Cursor {
+    type Err = ();
+
+    /// `at-seq`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (at, seq) = text.split_once('-').ok_or(())?;
+        Ok(Cursor { at: at.parse().map_err(drop)?, seq: seq.parse().map_err(drop)? })
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.at, self.seq)
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+// === impl Sql ===
+
+impl Sql {
+    pub(crate) fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    pub(crate) fn int(&mut self, number: i64) {
+        // Writing to a String cannot fail.
+        write!(self.text, "{number}").unwrap_or(());
+    }
+
+    pub(crate) fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(
+        &mut self,
+        text: &str,
+        value: T,
+    ) -> sqlx::Result<()> {
+        self.text.push_str(text);
+        self.args.add(value).map_err(sqlx::Error::Encode)
+    }
+
+    /// ` AND tree IN (…)`.
+    pub(crate) fn scope(&mut self, column: &str, scope: &Scope) {
+        let Some(trees) = scope else { return };
+        self.push(" AND ");
+        self.push(column);
+        self.push(" IN (");
+        for (n, tree) in trees.iter().enumerate() {
+            if n > 0 {
+                self.push(",");
+            }
+            self.int(*tree);
+        }
+        self.push(")");
+    }
+
+    /// The query, ready to run.
+    pub(crate) fn query(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+        sqlx::query_with(sqlx::AssertSqlSafe(self.text), self.args)
+    }
+}
+
+// === impl Filter ===
+
+impl Filter {
+    /// Whether anything is asked for.
+    pub fn is_empty(&self) -> bool {
+        *self == Filter::default()
+    }
+
+    /// The whole list query: `columns` of at most `limit` records below `cursor`, the newest first.
+    pub(crate) fn sql(
+        &self,
+        columns: &str,
+        scope: &Scope,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> sqlx::Result<Sql> {
+        let mut sql = Sql::default();
+        let arms: Vec<Scope> = match scope {
+            Some(trees) if self.leads_by_tree() && trees.len() <= ARMS_MAX => {
+                trees.iter().map(|tree| Some(vec![*tree])).collect()
+            }
+            _ => vec![scope.clone()],
+        };
+        sql.push("SELECT * FROM (");
+        for (n, arm) in arms.iter().enumerate() {
+            sql.push(if n > 0 { " UNION ALL SELECT * FROM (SELECT " } else { "SELECT * FROM (SELECT " });
+            sql.push(columns);
+            self.arm(
+                &mut sql,
+                arm,
+                arms.len() == 1 && scope.as_ref().is_none_or(|t| t.len() > ARMS_MAX),
+                cursor,
+            )?;
+            sql.push(" ORDER BY at DESC, seq DESC LIMIT ");
+            sql.int(limit as i64);
+            sql.push(")");
+        }
+        sql.push(") ORDER BY at DESC, seq DESC LIMIT ");
+        sql.int(limit as i64);
+        Ok(sql)
+    }
+
+    /// Whether the key's index is the best one to walk: no condition that picks fewer records.
+    fn leads_by_tree(&self) -> bool {
+        self.text.is_none() && self.session.is_none() && !self.failures_only()
+    }
+
+    fn failures_only(&self) -> bool {
+        match self.status {
+            Some(StatusFilter::Failed) => true,
+            Some(StatusFilter::Class(class)) => class >= 4,
+            Some(StatusFilter::Exact(status)) => status >= 400,
+            None => false,
+        }
+    }
+
+    /// The index that leads: the condition that is likely to pick the fewest records, in the order of time.
+    fn index(&self, by_tree: bool) -> &'static str {
+        match () {
+            () if self.text.is_some() => " NOT INDEXED",
+            () if self.session.is_some() => " INDEXED BY records_session",
+            () if self.failures_only() => " INDEXED BY records_failed",
+            () if by_tree => " INDEXED BY records_tree",
+            () if self.model.is_some() => " INDEXED BY records_model",
+            () if self.kind == Some(KindFilter::Tool) => " INDEXED BY records_tool",
+            () => " INDEXED BY records_at",
+        }
+    }
+
+    fn arm(&self, sql: &mut Sql, scope: &Scope, wide: bool, cursor: Option<Cursor>) -> sqlx::Result<()> {
+        sql.push(" FROM records");
+        sql.push(self.index(scope.is_some() && !wide && self.leads_by_tree()));
+        sql.push(" WHERE 1");
+        sql.scope(if wide { "+tree" } else { "tree" }, scope);
+        if let Some(text) = &self.text {
+            self.text_condition(sql, text, cursor)?;
+        }
+        self.conditions(sql)?;
+        if let Some(Cursor { at, seq }) = cursor {
+            sql.bind(" AND at <= ?", at)?;
+            sql.bind(" AND (at < ?", at)?;
+            sql.bind(" OR seq < ?)", seq)?;
+        }
+        Ok(())
+    }
+
+    /// `columns` of the records written after `seq`, without order or limit.
+    pub(crate) fn after_sql(
+        &self,
+        sql: &mut Sql,
+        columns: &str,
+        scope: &Scope,
+        seq: i64,
+    ) -> sqlx::Result<()> {
+        sql.push("SELECT ");
+        sql.push(columns);
+        sql.bind(" FROM records NOT INDEXED WHERE seq > ?", seq)?;
+        sql.scope("tree", scope);
+        if let Some(text) = &self.text {
+            sql.bind(" AND seq IN (SELECT rowid FROM words WHERE words MATCH ?", matches(text))?;
+            sql.bind(" AND rowid > ?)", seq)?;
+        }
+        self.conditions(sql)
+    }
+
+    /// All conditions but scope, text and cursor.
+    fn conditions(&self, sql: &mut Sql) -> sqlx::Result<()> {
+        if let Some(session) = &self.session {
+            sql.bind(" AND session = ?", session)?;
+        }
+        if self.failures_only() {
+            sql.push(" AND status >= 400");
+        }
+        match self.status {
+            Some(StatusFilter::Class(class)) => {
+                sql.bind(" AND status >= ?", i64::from(class) * 100)?;
+                sql.bind(" AND status < ?", i64::from(class) * 100 + 100)?;
+            }
+            Some(StatusFilter::Exact(status)) => sql.bind(" AND status = ?", i64::from(status))?,
+            _ => {}
+        }
+        if let Some(model) = &self.model {
+            sql.bind(" AND model = ?", model)?;
+        }
+        match self.kind {
+            Some(KindFilter::Tool) => sql.push(" AND kind = 1"),
+            Some(KindFilter::Model) => sql.push(" AND kind = 0"),
+            None => {}
+        }
+        if let Some(from) = self.from {
+            sql.bind(" AND at >= ?", from)?;
+        }
+        if let Some(to) = self.to {
+            sql.bind(" AND at < ?", to)?;
+        }
+        Ok(())
+    }
+
+    /// The newest matches below the end of the period, by `seq`, which follows time within [`LATE_MS`].
+    fn text_condition(&self, sql: &mut Sql, text: &str, cursor: Option<Cursor>) -> sqlx::Result<()> {
+        sql.bind(" AND seq IN (SELECT rowid FROM words WHERE words MATCH ?", matches(text))?;
+        let end = [self.to, cursor.map(|c| c.at)].into_iter().flatten().min();
+        if let Some(end) = end {
+            let bound = " AND rowid <= COALESCE((SELECT seq FROM records INDEXED BY records_at WHERE at <= ? \
+                ORDER BY at DESC, seq DESC LIMIT 1), 0)";
+            sql.bind(bound, end.saturating_add(LATE_MS))?;
+        }
+        sql.push(" ORDER BY rowid DESC LIMIT ");
+        sql.int(MATCHES_MAX as i64);
+        sql.push(")");
+        Ok(())
+    }
+}
+
+/// The search's own language is not the user's: each word becomes a quoted prefix, and all must occur.
+fn matches(text: &str) -> String {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
+    let mut out = String::new();
+    for word in words.take(12) {
+        write!(out, "{}\"{word}\"*", if out.is_empty() { "" } else { " AND " }).unwrap_or(());
+    }
+    if out.is_empty() { "\"\"".to_owned() } else { out }
+}
+
+/// The trees that a viewer sees, narrowed to those with `key` on their path.
+pub(crate) fn scope(trees: &crate::records::trees::Trees, viewer: &Viewer, key: Option<&str>) -> Scope {
+    if *viewer == Viewer::All && key.is_none() {
+        return None;
+    }
+    Some(trees.select(|path| viewer.sees(path) && key.is_none_or(|key| path.iter().any(|k| **k == *key))))
+}
