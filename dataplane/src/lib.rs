@@ -5,7 +5,7 @@
 //! - [`config`]: where configuration comes from (a folder; the control plane's stream later)
 //! - [`records`]: what is recorded, and the stores
 //! - [`body`]: bodies, and the HTTP client for upstreams
-//! - [`mcp`]: `/mcp`
+//! - [`mcp`]: the `/mcp` endpoint
 //! - [`logs`]: `/logs` and `/logs/api`
 
 pub mod body;

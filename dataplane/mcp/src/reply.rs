@@ -46,8 +46,11 @@ fn server_info() -> String {
 
 /// A result for a request. `result` is a JSON object's text; a modern client's gets what its era wants in every result.
 pub fn result(request: &Request<'_>, result: &str) -> String {
-    let id = request.id;
-    match request.era {
+    result_for(request.id, request.era, result)
+}
+
+fn result_for(id: &str, era: Era, result: &str) -> String {
+    match era {
         Era::Legacy => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
         Era::Modern => {
             let body = result.strip_prefix('{').unwrap_or_default();
@@ -89,9 +92,13 @@ pub fn tools(request: &Request<'_>, page: &Page, next: Option<&str>) -> String {
     result(request, &format!(r#"{{"tools":{}{cursor}{caching}}}"#, page.tools))
 }
 
-/// A tool result that says that the call failed, in words a model can act on.
-pub fn failed_call(request: &Request<'_>, words: &str) -> String {
-    result(request, &format!(r#"{{"content":[{{"type":"text","text":{}}}],"isError":true}}"#, quote(words)))
+/// A tool result that says that the call failed, in words a model can act on. `id`: raw JSON text of the client's id.
+pub fn failure(id: &str, era: Era, words: &str) -> String {
+    result_for(
+        id,
+        era,
+        &format!(r#"{{"content":[{{"type":"text","text":{}}}],"isError":true}}"#, quote(words)),
+    )
 }
 
 /// An upstream's answer, for the client: its id, in a modern client's case a `resultType`, and nothing else changed.
