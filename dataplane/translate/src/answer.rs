@@ -3,14 +3,20 @@
 pub(crate) mod args;
 mod collect;
 mod decode;
+pub(crate) mod encode;
 pub mod event;
 pub mod sse;
 mod tap;
+mod tool_id;
+mod translator;
+pub(crate) mod whole;
 
 use crate::{Format, Usage, error::UpstreamError, request::ToolNames};
 
 pub(crate) use collect::broken;
+pub use encode::heartbeat;
 pub use tap::{Tap, WHOLE_CAP};
+pub use translator::Translator;
 
 /// What an answer translation must know. Ids and times are passed in: this crate has no clock and no randomness.
 #[derive(Debug, Clone)]
@@ -23,7 +29,8 @@ pub struct Context {
     pub model: String,
     /// Renamed tools.
     pub names: ToolNames,
-    /// The id that a translated answer carries where the upstream gives none, without prefix (`msg_` / `chatcmpl-` is added).
+    /// The id that a translated answer carries, without prefix (`msg_` / `chatcmpl-` is added). The upstream's own id is in the
+    /// summary: some servers give every answer the same one, and clients count answers by it.
     pub id: String,
     /// Unix seconds for Chat's `created`.
     pub created: i64,
@@ -80,46 +87,3 @@ pub struct ToolCall {
 
 /// The most bytes of content that a summary keeps.
 pub const CONTENT_CAP: usize = 4 << 20;
-
-/// Translates an answer between formats: a stream piece by piece, or a whole body.
-#[derive(Debug)]
-pub struct Translator {
-    _context: Context,
-    summary: Summary,
-}
-
-// === impl Translator ===
-
-impl Translator {
-    /// A translator for one answer.
-    pub fn new(context: Context, _stream: bool, _keep_content: bool) -> Self {
-        Translator { _context: context, summary: Summary::default() }
-    }
-
-    /// Takes the next piece of an upstream stream and appends what the client gets to `out` (whole events only).
-    pub fn feed(&mut self, _piece: &[u8], _out: &mut Vec<u8>) {}
-
-    /// The upstream's stream ended: appends the client's proper end, or its error event.
-    pub fn end(&mut self, _out: &mut Vec<u8>) {}
-
-    /// The connection broke or a deadline passed: appends the client's terminal error event.
-    pub fn fail(&mut self, _error: UpstreamError, _out: &mut Vec<u8>) {}
-
-    /// Appends a heartbeat in the client's format (`event: ping` for Messages, an SSE comment for Chat).
-    pub fn heartbeat(&mut self, _out: &mut Vec<u8>) {}
-
-    /// Translates a whole body. An error is a 502 (empty or malformed upstream answer), never an empty 200.
-    pub fn whole(&mut self, _body: &[u8]) -> Result<Vec<u8>, UpstreamError> {
-        Err(UpstreamError::default())
-    }
-
-    /// What is known so far.
-    pub fn summary(&self) -> &Summary {
-        &self.summary
-    }
-
-    /// The last word.
-    pub fn into_summary(self) -> Summary {
-        self.summary
-    }
-}

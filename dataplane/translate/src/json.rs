@@ -24,8 +24,9 @@ pub(crate) struct Obj<T>(pub(crate) Option<T>);
 pub(crate) struct List<T>(pub(crate) Vec<T>);
 
 /// A text that some servers send as a string and some as a list of parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Text<'a, P> {
+    #[default]
     Absent,
     Whole(Cow<'a, str>),
     Parts(Vec<P>),
@@ -181,12 +182,6 @@ fn objects<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(mut seq: A) -> Result<Ve
 }
 
 // === impl Text ===
-
-impl<P> Default for Text<'_, P> {
-    fn default() -> Self {
-        Text::Absent
-    }
-}
 
 impl<'de: 'a, 'a, P: Deserialize<'de>> Deserialize<'de> for Text<'a, P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,7 +4,9 @@ use super::{event::Event, sse::Frame};
 use crate::{
     Format,
     providers::{anthropic, openai},
+    raw::text::whole_surrogates,
 };
+use std::borrow::Cow;
 
 /// Decodes a stream in one of the formats.
 #[derive(Debug)]
@@ -26,6 +28,17 @@ impl Decoder {
 
     /// Hands out what a frame says. An error is data that is no JSON object.
     pub(crate) fn decode(
+        &mut self,
+        frame: &Frame<'_>,
+        on: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), serde_json::Error> {
+        self.decode_strictly(frame, on).or_else(|error| match mended(frame.data.unwrap_or_default()) {
+            Some(data) => self.decode_strictly(&Frame { data: Some(data.as_bytes()), ..*frame }, on),
+            None => Err(error),
+        })
+    }
+
+    fn decode_strictly(
         &mut self,
         frame: &Frame<'_>,
         on: &mut impl FnMut(Event<'_>),
@@ -52,8 +65,18 @@ pub(crate) fn whole(
     body: &[u8],
     on: &mut impl FnMut(Event<'_>),
 ) -> Result<(), serde_json::Error> {
-    match format {
+    let mut strictly = |body: &[u8]| match format {
         Format::Messages => anthropic::answer::decode(body, on),
         Format::Chat => openai::answer::decode(body, all_choices, on),
+    };
+    strictly(body).or_else(|error| mended(body).map_or(Err(error), |body| strictly(body.as_bytes())))
+}
+
+/// JSON that could not be read, with every half of a character replaced, if it has one: servers that cut texts by UTF-16
+/// units send such. Nothing was handed out of it before, so it can be tried again.
+fn mended(json: &[u8]) -> Option<String> {
+    match whole_surrogates(std::str::from_utf8(json).ok()?) {
+        Cow::Owned(mended) => Some(mended),
+        Cow::Borrowed(_) => None,
     }
 }

@@ -1,6 +1,7 @@
 //! OpenAI Chat Completions, and servers that speak it.
 
 pub mod answer;
+pub(crate) mod encoder;
 pub mod error;
 pub mod request;
 pub mod stream;

@@ -1,14 +1,20 @@
-//! Whole Messages answers: decoded to neutral events.
+//! Whole Messages answers: decoded to neutral events, and encoded.
 
 use super::{
+    encoder::{UNSIGNED, invalid, wire},
     stream::{ContentBlock, whole_block},
     usage,
 };
 use crate::{
     Format, Usage,
-    answer::event::{Event, Stop},
-    error,
-    json::{List, Obj, Str},
+    answer::{
+        Context, args,
+        encode::Ending,
+        event::{Event, Stop},
+        whole::Part,
+    },
+    error::{self, UpstreamError},
+    json::{self, List, Obj, Str},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,4 +60,61 @@ pub(crate) fn decode(body: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), 
     }
     on(Event::End);
     Ok(())
+}
+
+/// A Messages body. An error is a tool call that must not be run.
+pub(crate) fn encode(
+    context: &Context,
+    parts: &[Part],
+    ending: &Ending<'_>,
+) -> Result<Vec<u8>, UpstreamError> {
+    let mut out = Vec::with_capacity(1024);
+    wire::message_head(context, &mut out);
+    let start = out.len();
+    for part in parts {
+        let before = out.len();
+        if before > start {
+            out.push(b',');
+        }
+        if !write(part, ending.stop.truncated(), &mut out)? {
+            out.truncate(before);
+        }
+    }
+    if out.len() == start {
+        out.extend_from_slice(b"{\"type\":\"text\",\"text\":\"\"}"); // see the stream encoder's `finish`
+    }
+    out.extend_from_slice(b"],");
+    wire::stop(ending, &mut out);
+    out.extend_from_slice(b",\"usage\":");
+    usage::write(&ending.usage, &mut out);
+    out.push(b'}');
+    Ok(out)
+}
+
+/// Appends a block; false when it is a call that truncation cut off: it is left out.
+fn write(part: &Part, truncated: bool, out: &mut Vec<u8>) -> Result<bool, UpstreamError> {
+    match part {
+        Part::Text(text) => field("{\"type\":\"text\",\"text\":", text, out),
+        Part::Thinking { text, signature } => {
+            field("{\"type\":\"thinking\",\"thinking\":", text, out);
+            field(",\"signature\":", signature.as_deref().unwrap_or(UNSIGNED), out);
+        }
+        Part::Redacted(data) => field("{\"type\":\"redacted_thinking\",\"data\":", data, out),
+        Part::Tool { id, name, arguments } => {
+            let Some(input) = args::whole(arguments) else {
+                return if truncated { Ok(false) } else { Err(invalid(name)) };
+            };
+            field("{\"type\":\"tool_use\",\"id\":", id, out);
+            field(",\"name\":", name, out);
+            out.extend_from_slice(b",\"input\":");
+            out.extend_from_slice(input.as_bytes());
+        }
+    }
+    out.push(b'}');
+    Ok(true)
+}
+
+fn field(before: &str, text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(before.as_bytes());
+    json::string(text, out);
 }

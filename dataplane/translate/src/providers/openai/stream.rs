@@ -223,7 +223,9 @@ impl Decoder {
             "stop" if sequence.is_some() => Stop::StopSequence,
             _ => Stop::EndTurn, // "stop", and the words of other servers for the same ("eos", "end_turn", …)
         };
-        if reason != Stop::MaxTokens {
+        if reason == Stop::MaxTokens {
+            self.tools.cut_off();
+        } else {
             self.tools.end(on);
         }
         let sequence = if reason == Stop::StopSequence { sequence } else { None };

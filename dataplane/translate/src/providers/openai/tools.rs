@@ -115,6 +115,11 @@ impl Tools {
         }
     }
 
+    /// The answer was truncated: a call that has no name yet is left out.
+    pub(super) fn cut_off(&mut self) {
+        self.unnamed = 0;
+    }
+
     fn piece(
         &mut self,
         choice: u64,
@@ -140,7 +145,7 @@ impl Tools {
             call.id.push_str(id);
         }
         if call.tool.is_none() && !name.is_empty() {
-            self.unnamed -= 1;
+            self.unnamed = self.unnamed.saturating_sub(1);
             call.begin(name, &mut self.begun, on);
         }
         call.arguments(&arguments, on);
