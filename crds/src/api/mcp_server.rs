@@ -240,8 +240,8 @@ pub struct ToolPrice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Naming {
-    /// `Prefix` (default): `<server>__<tool>`. `None`: the server's own names; when two servers offer the same name, the
-    /// server whose name sorts first has it.
+    /// `Prefix` (default): `<server>__<tool>`. `None`: the server's own names; when two servers offer the same name, the one
+    /// that the key names first has it.
     #[serde(default)]
     pub mode: NamingMode,
 }

@@ -1,5 +1,6 @@
 //! What the generated definitions look like, that their rules say what they should, and that the API takes the samples.
 
+mod docs;
 mod rules;
 mod samples;
 mod structure;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Every field of the API, as the design shows them.
 const DESIGN: &str = include_str!("design.yaml");
 
-fn documents(text: &str) -> Vec<Value> {
+pub(super) fn documents(text: &str) -> Vec<Value> {
     serde_yaml::Deserializer::from_str(text).map(|d| Value::deserialize(d).unwrap()).collect()
 }
 
@@ -17,7 +17,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// Reads an object by its type and writes it again.
-fn round_trip(object: &Value) -> Value {
+pub(super) fn round_trip(object: &Value) -> Value {
     let object = object.clone();
     let again = match text(&object, "/kind") {
         "VirtualKey" => serde_json::to_value(serde_json::from_value::<VirtualKey>(object).unwrap()),
