@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -112,12 +113,21 @@ impl Gateway {
         Self::start_on(home, "127.0.0.1:0", &[]).await
     }
 
+    /// Starts a gateway that logs as little as one in production, for benchmarks.
+    pub async fn start_quietly(home: &Home) -> anyhow::Result<Self> {
+        Self::spawn(home, "127.0.0.1:0", &[], "info").await
+    }
+
     /// Starts a gateway on an address, with further arguments.
     pub async fn start_on(home: &Home, listen: &str, more: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn(home, listen, more, "info,tollgate_dataplane=debug").await
+    }
+
+    async fn spawn(home: &Home, listen: &str, more: &[&str], log_level: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(binary()?);
         command.args(["--listen", listen]).args(more);
         command.arg("--manifests").arg(&home.manifests).arg("--data").arg(&home.data);
-        command.env_clear().env("RUST_LOG", "info,tollgate_dataplane=debug").env("NO_COLOR", "1");
+        command.env_clear().env("RUST_LOG", log_level).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().context("cannot start the gateway")?;
         let log = Log::default();
@@ -143,6 +153,11 @@ impl Gateway {
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> anyhow::Result<SocketAddr> {
+        self.url.trim_start_matches("http://").parse().with_context(|| format!("{} is no address", self.url))
     }
 
     /// The URL of a path.

@@ -9,8 +9,9 @@
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`http`]: what the fakes share
-//! - [`floor`]: the reverse proxy that does nothing, the benchmarks' floor
+//! - [`bench`]: `make bench`; [`floor`]: the reverse proxy that does nothing, its floor
 
+pub mod bench;
 pub mod client;
 pub mod clients;
 pub mod floor;
