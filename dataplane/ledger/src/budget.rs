@@ -1,6 +1,8 @@
 //! Budgets, periods and their windows.
 
 mod calendar;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};

@@ -8,6 +8,8 @@
 mod holds;
 mod level;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use crate::budget::Limit;

@@ -3,6 +3,9 @@
 //! Integers only, and no number above 2^53 as long as limits stay below 9 million USD: a Redis script computes the same
 //! in Lua's doubles. Rates use microseconds for the same reason.
 
+#[cfg(test)]
+mod tests;
+
 use crate::budget::Limit;
 use crate::charge::{Actual, Ask};
 

@@ -112,6 +112,13 @@ impl Holds {
         self.shards.iter().map(|shard| shard.lock().live.len()).sum()
     }
 
+    /// How many ended holds are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        let each = |shard: &Shard| shard.settled.order.len() + shard.swept.order.len();
+        self.shards.iter().map(|shard| each(&shard.lock())).sum()
+    }
+
     /// Removes the holds that are dead at `now`, and remembers what they are charged.
     pub(super) fn take_expired(&self, now: i64) -> Vec<(Uuid, Hold)> {
         let mut dead = Vec::new();

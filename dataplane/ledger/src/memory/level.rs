@@ -218,6 +218,12 @@ impl State {
         &mut self.budgets[place]
     }
 
+    /// How many windows are kept.
+    #[cfg(test)]
+    pub(super) fn windows(&self) -> usize {
+        self.budgets.iter().map(|budget| budget.windows.len()).sum()
+    }
+
     /// Drops what no longer counts; true if nothing is left.
     fn tidy(&mut self, now: i64) -> bool {
         for budget in &mut self.budgets {
