@@ -9,11 +9,13 @@
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`http`]: what the fakes share
+//! - [`demo`]: `make demo`
 //! - [`bench`]: `make bench`; [`floor`]: the reverse proxy that does nothing, its floor
 
 pub mod bench;
 pub mod client;
 pub mod clients;
+pub mod demo;
 pub mod floor;
 pub mod gateway;
 pub mod http;
