@@ -1,0 +1,48 @@
+# Tollgate. `make` alone lists what there is. Only Rust is needed; the tests install their own tools (e2e/tools/install).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench crds prices fuzz tools
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+ROUNDS ?= 5
+SECONDS ?= 1.5
+FUZZ_SECONDS ?= 60
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end by itself)
+	$(CARGO) build -p tollgate-dataplane -p tollgate-e2e --bins
+	@$(TARGET)/debug/demo $(if $(filter-out 0,$(ONCE)),--once)
+
+test: tools check ## Everything: checks, all tests with the real clients, the demo
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace --no-fail-fast
+	$(MAKE) demo ONCE=1
+
+check: ## Format, lints, generated files, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) run --quiet -p tollgate-crds --bin crdgen -- --check
+	e2e/tools/deny
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+bench: ## Compare with no gateway and a proxy that does nothing (ROUNDS=5 SECONDS=1.5 YARDSTICK=program)
+	$(CARGO) build --release -p tollgate-dataplane -p tollgate-e2e --bins
+	@$(TARGET)/release/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(YARDSTICK),--yardstick $(YARDSTICK)) --json $(TARGET)/bench.json
+
+crds: ## Write crds/manifests from the types
+	$(CARGO) run -p tollgate-crds --bin crdgen
+
+prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)
+	dataplane/translate/data/refresh $(VERSION)
+
+fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60
+	e2e/tools/fuzz $(FUZZ_SECONDS)
+
+tools: ## Install what the tests need (Claude Code, SDKs, Chromium), outside the checkout
+	e2e/tools/install
