@@ -36,6 +36,8 @@ pub mod reasons {
     pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
     /// `ResolvedRefs`: the parent does not exist, and so the key is denied.
     pub const PARENT_NOT_FOUND: &str = "ParentNotFound";
+    /// `ResolvedRefs`: a key further up the tree has no parent, or a circle of them, and so this one is denied too.
+    pub const PARENT_DENIED: &str = "ParentDenied";
     /// `ResolvedRefs`: an object in another namespace has not agreed to be used from this one.
     pub const NOT_ALLOWED: &str = "NotAllowedByNamespace";
     /// `ResolvedRefs`: a ProviderRoute does not exist.

@@ -4,9 +4,13 @@
 //! - [`api`][]: the three kinds, field by field; their doc comments are the descriptions of the CRDs.
 //! - [`conditions`][]: what a status says of an object: types, reasons, and how they are merged.
 //! - [`support`][]: the fields that this version knows but does not yet enforce; they are refused, never ignored.
+//! - [`manifest`][]: reads YAML with positions, one file or a folder.
+//! - [`mod@compile`]: the pure compiler.
 //! - [`manifests`][]: the CustomResourceDefinitions as `crds/manifests/` holds them (bin `crdgen` writes them).
 
 pub mod api;
+pub mod compile;
 pub mod conditions;
+pub mod manifest;
 pub mod manifests;
 pub mod support;

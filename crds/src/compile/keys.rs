@@ -1,0 +1,431 @@
+//! Virtual keys.
+
+use super::{
+    Object, Problem, Status, check,
+    index::{Found, Index},
+    routes::missing_route,
+    status::Notes,
+    tree::{self, Parent, Tree},
+};
+use crate::{
+    api::{
+        VirtualKey, VirtualKeySpec,
+        virtual_key::{
+            Budget, ContentLevel, DenyOrAllow, Enforcement, ModelRules, NearLimit, Period, Spending, ToolRule,
+        },
+    },
+    conditions::reasons,
+    support::Support,
+};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use tollgate_proto::{Kind, Resources, v1};
+
+/// The fewest characters of a token that its user has chosen, in a cluster.
+const MIN_TOKEN: usize = 32;
+
+/// A key on its way.
+struct Draft<'a> {
+    object: &'a Object,
+    key: &'a VirtualKey,
+    status: Status,
+    wire: v1::VirtualKey,
+}
+
+/// Compiles all keys.
+pub(super) fn compile(index: &mut Index<'_>, resources: &mut Resources) -> Vec<Status> {
+    let mut drafts: Vec<_> = index.keys().map(|(object, key)| draft(index, object, key)).collect();
+    // The older key first, so that it has what two keys claim.
+    drafts.sort_by_key(|d| d.object.precedence());
+    conflicts(&mut drafts);
+    index.refuse(drafts.iter().map(|d| &d.status));
+    let accepted = || drafts.iter().filter(|d| d.status.is_accepted());
+    let tree: Tree = accepted()
+        .map(|d| (d.status.id(), tree::parent(index, d.object, d.key.spec.parent_ref.as_ref())))
+        .collect();
+    drafts.into_iter().map(|draft| finish(index, &tree, draft, resources)).collect()
+}
+
+/// What can be said of a key without the others.
+fn draft<'a>(index: &Index<'_>, object: &'a Object, key: &'a VirtualKey) -> Draft<'a> {
+    let mut status = Status::of(object);
+    let wire = Compiler { index, object, problems: &mut status.problems }.key(&key.spec);
+    Draft { object, key, status, wire }
+}
+
+/// Of several keys with the same token, or that are anyone's, the first has it.
+fn conflicts(drafts: &mut [Draft<'_>]) {
+    let mut tokens: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+    let mut anonymous: Option<String> = None;
+    for Draft { status, wire, .. } in drafts.iter_mut().filter(|d| d.status.is_accepted()) {
+        let me = status.id().to_string();
+        let conflict = |field: &str, message: String| Problem::accepted(reasons::CONFLICT, field, message);
+        if let Some(owner) = wire.token_sha256.iter().find_map(|hash| tokens.get(hash)) {
+            status
+                .problems
+                .push(conflict("spec.token", format!("{owner} has the same token, and had it first")));
+            continue;
+        }
+        if wire.anonymous {
+            if let Some(owner) = &anonymous {
+                let message = format!("{owner} is anonymous too, and was first: only one key can be");
+                status.problems.push(conflict("spec.anonymous", message));
+                continue;
+            }
+            anonymous = Some(me.clone());
+        }
+        tokens.extend(wire.token_sha256.iter().map(|hash| (hash.clone(), me.clone())));
+    }
+}
+
+/// What can be said of a key among the others. A key whose parents form a circle or are too deep is not accepted and
+/// travels all the same: it denies, and its users are told why.
+fn finish(index: &Index<'_>, tree: &Tree, draft: Draft<'_>, resources: &mut Resources) -> Status {
+    let Draft { object, key, mut status, mut wire } = draft;
+    if !status.is_accepted() {
+        return status;
+    }
+    wire.parent_ref = match tree.get(&status.id()) {
+        Some(Parent::Key(parent) | Parent::Missing(parent, _)) => Some(parent.clone()),
+        Some(Parent::Root) | None => None,
+    };
+    if let Some(mut problem) = tree::problem(tree, &status.id()) {
+        wire.denied = problem.message.clone();
+        problem.message.push_str("; the key is denied");
+        status.problems.push(problem);
+    }
+    References { index, object, team: wire.team, problems: &mut status.problems }.key(&key.spec);
+    resources.insert(wire);
+    status
+}
+
+/// Compiles one key, noting what is wrong.
+struct Compiler<'a, 'p> {
+    index: &'a Index<'a>,
+    object: &'a Object,
+    problems: &'p mut Vec<Problem>,
+}
+
+/// Looks up what a key names.
+struct References<'a, 'p> {
+    index: &'a Index<'a>,
+    object: &'a Object,
+    team: bool,
+    problems: &'p mut Vec<Problem>,
+}
+
+// === impl Compiler ===
+
+impl Compiler<'_, '_> {
+    fn key(&mut self, spec: &VirtualKeySpec) -> v1::VirtualKey {
+        self.problems.extend(spec.not_supported_yet().into_iter().map(Problem::from));
+        if let Some(parent) = &spec.parent_ref {
+            self.problems.checked("spec.parentRef.name", check::dns_subdomain(&parent.name));
+            if let Some(namespace) = &parent.namespace {
+                self.problems.checked("spec.parentRef.namespace", check::dns_label(namespace));
+            }
+        }
+        if let Some(route) = &spec.default_route {
+            self.problems.checked("spec.defaultRoute", check::dns_subdomain(route));
+        }
+        let team = spec.token.is_none() && !spec.anonymous && spec.service_accounts.is_empty();
+        self.problems.unique("budgets", "name", spec.budgets.iter().map(|b| b.name.as_str()));
+        let limits = &spec.limits;
+        v1::VirtualKey {
+            namespace: self.object.namespace.clone(),
+            name: self.object.name.clone(),
+            parent_ref: None,
+            token_sha256: self.token(spec).into_iter().collect(),
+            anonymous: spec.anonymous,
+            team,
+            default_route: spec.default_route.clone().unwrap_or_default(),
+            models: spec.models.as_ref().map(|rules| self.models(rules)),
+            providers: self.providers(spec),
+            budgets: spec.budgets.iter().enumerate().map(|(i, b)| self.budget(i, b)).collect(),
+            limits: (*limits != Default::default()).then(|| v1::Limits {
+                requests_per_minute: self
+                    .problems
+                    .positive("spec.limits.requestsPerMinute", limits.requests_per_minute),
+                tokens_per_minute: self
+                    .problems
+                    .positive("spec.limits.tokensPerMinute", limits.tokens_per_minute),
+                concurrent: self.problems.positive("spec.limits.concurrent", limits.concurrent),
+            }),
+            spending: (spec.spending != Spending::default()).then(|| spending(&spec.spending)),
+            tools: spec.tools.as_ref().map(|rules| self.tools(rules)),
+            logging: Some(self.logging(spec, team)),
+            expires_at: spec.expires_at.as_ref().map(|time| time.0.as_millisecond()),
+            disabled: spec.disabled,
+            denied: String::new(),
+        }
+    }
+
+    /// The SHA-256 of the token. A Secret that is missing leaves the key without one, so that nobody can present it.
+    fn token(&mut self, spec: &VirtualKeySpec) -> Option<Vec<u8>> {
+        let secret = &spec.token.as_ref()?.secret_ref;
+        let field = "spec.token.secretRef";
+        let bytes = match self.index.secret(&self.object.namespace, secret) {
+            Ok(bytes) => bytes,
+            Err(message) => {
+                let message = format!("{message}; nobody can use the key's token");
+                self.problems.push(Problem::reference(reasons::SECRET_NOT_FOUND, field, message));
+                return None;
+            }
+        };
+        let text = std::str::from_utf8(bytes).map_or("", |t| t.trim_end_matches(['\r', '\n']));
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            self.problems.invalid(field, "the token is empty, or holds other than visible ASCII characters");
+            return None;
+        }
+        if text.len() < MIN_TOKEN && !self.index.standalone() {
+            let message = format!("the token has fewer than {MIN_TOKEN} characters: it could be guessed");
+            self.problems.push(Problem::accepted(reasons::TOKEN_TOO_SHORT, field, message));
+        }
+        Some(Sha256::digest(text).to_vec())
+    }
+
+    fn models(&mut self, rules: &ModelRules) -> v1::ModelRules {
+        for (list, patterns) in [("allow", rules.allow.as_deref().unwrap_or_default()), ("deny", &rules.deny)]
+        {
+            for (i, pattern) in patterns.iter().enumerate() {
+                self.problems.checked(format!("spec.models.{list}[{i}]"), check::model_pattern(pattern));
+            }
+        }
+        for (alias, model) in &rules.aliases {
+            let field = format!("spec.models.aliases.{alias}");
+            self.problems.checked(&field, check::model_name(alias));
+            self.problems.checked(&field, check::model_name(&model.0));
+            if rules.aliases.contains_key(&model.0) {
+                let message = format!("`{}` is an alias itself: name the model it stands for", model.0);
+                self.problems.invalid(&field, message);
+            }
+        }
+        v1::ModelRules {
+            allow: rules.allow.as_ref().map(|patterns| v1::Globs { patterns: patterns.clone() }),
+            deny: rules.deny.clone(),
+            aliases: rules.aliases.iter().map(|(alias, model)| (alias.clone(), model.0.clone())).collect(),
+        }
+    }
+
+    fn providers(&mut self, spec: &VirtualKeySpec) -> Option<v1::ProviderRules> {
+        let rules = spec.providers.as_ref()?;
+        for (i, region) in rules.regions.iter().flatten().enumerate() {
+            self.problems.checked(format!("spec.providers.regions[{i}]"), check::plain_pattern(region));
+        }
+        Some(v1::ProviderRules {
+            allow: rules.allow.as_ref().map(|kinds| v1::Providers {
+                kinds: kinds.iter().map(|kind| super::provider(*kind).into()).collect(),
+            }),
+            regions: rules.regions.as_ref().map(|patterns| v1::Globs { patterns: patterns.clone() }),
+        })
+    }
+
+    fn budget(&mut self, i: usize, budget: &Budget) -> v1::Budget {
+        let field = |name: &str| format!("spec.budgets[{i}].{name}");
+        self.problems.checked(field("name"), check::dns_label(&budget.name));
+        for (j, pattern) in budget.models.iter().flatten().enumerate() {
+            self.problems.checked(field(&format!("models[{j}]")), check::model_pattern(pattern));
+        }
+        if budget.models.as_ref().is_some_and(Vec::is_empty) {
+            self.problems.invalid(field("models"), "is empty: leave it out to count all models");
+        }
+        if let Some(zone) = &budget.time_zone {
+            let known = jiff::tz::TimeZone::get(zone).map(|_| ());
+            let reason = |_| format!("`{zone}` is not an IANA time zone, such as `Europe/Berlin`");
+            self.problems.checked(field("timeZone"), known.map_err(reason));
+        }
+        v1::Budget {
+            name: budget.name.clone(),
+            limit: self.limit(i, budget),
+            window: self.window(i, budget),
+            time_zone: budget.time_zone.clone().unwrap_or_default(),
+            models: budget.models.clone().unwrap_or_default(),
+        }
+    }
+
+    fn limit(&mut self, i: usize, budget: &Budget) -> Option<v1::budget::Limit> {
+        let field = |name: &str| format!("spec.budgets[{i}]{name}");
+        match (&budget.usd, budget.tokens) {
+            (Some(usd), None) => {
+                let nanos = usd.nanos().map_err(|e| e.to_string());
+                self.problems.checked(field(".usd"), nanos).map(v1::budget::Limit::NanoUsd)
+            }
+            (None, Some(tokens)) => {
+                self.problems.positive(field(".tokens"), Some(tokens)).map(v1::budget::Limit::Tokens)
+            }
+            (None, None) => {
+                self.problems.invalid(field(""), "has no limit: it needs usd or tokens");
+                None
+            }
+            (Some(_), Some(_)) => {
+                self.problems.invalid(field(""), "has both usd and tokens: make it two budgets");
+                None
+            }
+        }
+    }
+
+    fn window(&mut self, i: usize, budget: &Budget) -> Option<v1::budget::Window> {
+        let field = |name: &str| format!("spec.budgets[{i}]{name}");
+        match (budget.period, &budget.rolling) {
+            (Some(period), None) => Some(v1::budget::Window::Period(self::period(period).into())),
+            (None, Some(rolling)) => {
+                if budget.time_zone.is_some() {
+                    let message = "has no meaning with rolling: only calendar periods have a time zone";
+                    self.problems.invalid(field(".timeZone"), message);
+                }
+                let millis = check::span(rolling, 1000);
+                self.problems.checked(field(".rolling"), millis).map(v1::budget::Window::Rolling)
+            }
+            (None, None) => {
+                self.problems.invalid(field(""), "has no window: it needs period or rolling");
+                None
+            }
+            (Some(_), Some(_)) => {
+                self.problems.invalid(field(""), "has both period and rolling: make it two budgets");
+                None
+            }
+        }
+    }
+
+    fn tools(&mut self, rules: &[ToolRule]) -> v1::ToolRules {
+        self.problems.unique("tools", "server", rules.iter().map(|r| r.server.as_str()));
+        for (i, rule) in rules.iter().enumerate() {
+            self.problems.checked(format!("spec.tools[{i}].server"), check::dns_label(&rule.server));
+            for (list, patterns) in [("allow", &rule.allow), ("deny", &rule.deny), ("approve", &rule.approve)]
+            {
+                for (j, pattern) in patterns.iter().enumerate() {
+                    let field = format!("spec.tools[{i}].{list}[{j}]");
+                    self.problems.checked(field, check::plain_pattern(pattern));
+                }
+            }
+        }
+        let rule = |rule: &ToolRule| v1::ToolRule {
+            server: rule.server.clone(),
+            allow: rule.allow.clone(),
+            deny: rule.deny.clone(),
+            approve: rule.approve.clone(),
+            require_suggestion: rule.require_suggestion,
+        };
+        v1::ToolRules { rules: rules.iter().map(rule).collect() }
+    }
+
+    /// A team that says nothing restricts nothing, like with its other rules.
+    fn logging(&mut self, spec: &VirtualKeySpec, team: bool) -> v1::Logging {
+        let content = match spec.logging.as_ref().and_then(|l| l.content) {
+            Some(ContentLevel::None) => v1::Content::None,
+            Some(ContentLevel::Metadata) => v1::Content::Metadata,
+            Some(ContentLevel::Full) => v1::Content::Full,
+            None if team || self.index.standalone() => v1::Content::Full,
+            None => v1::Content::Metadata,
+        };
+        let retention = spec.logging.as_ref().and_then(|l| l.retention.as_ref());
+        let retention = retention
+            .and_then(|span| self.problems.checked("spec.logging.retention", check::span(span, 60_000)));
+        v1::Logging { content: content.into(), retention }
+    }
+}
+
+fn period(period: Period) -> v1::Period {
+    match period {
+        Period::Minute => v1::Period::Minute,
+        Period::Hour => v1::Period::Hour,
+        Period::Day => v1::Period::Day,
+        Period::Week => v1::Period::Week,
+        Period::Month => v1::Period::Month,
+        Period::Quarter => v1::Period::Quarter,
+        Period::Year => v1::Period::Year,
+    }
+}
+
+fn spending(spending: &Spending) -> v1::Spending {
+    v1::Spending {
+        enforcement: match spending.enforcement {
+            Enforcement::Strict => v1::Enforcement::Strict,
+            Enforcement::Relaxed => v1::Enforcement::Relaxed,
+        }
+        .into(),
+        unpriced: match spending.unpriced {
+            DenyOrAllow::Deny => v1::Unpriced::Deny,
+            DenyOrAllow::Allow => v1::Unpriced::Allow,
+        }
+        .into(),
+        near_limit: match spending.near_limit {
+            NearLimit::LowerOutputCap => v1::NearLimit::LowerOutputCap,
+            NearLimit::Refuse => v1::NearLimit::Refuse,
+        }
+        .into(),
+        on_store_failure: match spending.on_store_failure {
+            DenyOrAllow::Deny => v1::OnStoreFailure::Deny,
+            DenyOrAllow::Allow => v1::OnStoreFailure::Allow,
+        }
+        .into(),
+    }
+}
+
+// === impl References ===
+
+impl References<'_, '_> {
+    fn key(&mut self, spec: &VirtualKeySpec) {
+        if let Some(route) = &spec.default_route {
+            self.route(route, "spec.defaultRoute".to_owned());
+        }
+        if let Some(rules) = &spec.models {
+            let lists = [("allow", rules.allow.as_deref().unwrap_or_default()), ("deny", &rules.deny)];
+            for (list, patterns) in lists {
+                for (i, pattern) in patterns.iter().enumerate() {
+                    self.pattern(pattern, format!("spec.models.{list}[{i}]"));
+                }
+            }
+            // With a default route, `a/b` may be the whole name of a model.
+            for (alias, model) in rules.aliases.iter().filter(|_| spec.default_route.is_none()) {
+                self.pattern(&model.0, format!("spec.models.aliases.{alias}"));
+            }
+        }
+        for (i, budget) in spec.budgets.iter().enumerate() {
+            for (j, pattern) in budget.models.iter().flatten().enumerate() {
+                self.pattern(pattern, format!("spec.budgets[{i}].models[{j}]"));
+            }
+        }
+        for (i, rule) in spec.tools.iter().flatten().enumerate() {
+            self.server(&rule.server, format!("spec.tools[{i}].server"));
+        }
+    }
+
+    /// The route of a pattern that names exactly one.
+    fn pattern(&mut self, pattern: &str, field: String) {
+        if let Some((route, _)) = pattern.split_once('/')
+            && !route.contains('*')
+        {
+            self.route(route, field);
+        }
+    }
+
+    fn route(&mut self, name: &str, field: String) {
+        let problem = missing_route(self.index, &self.object.namespace, name, field);
+        self.problems.extend(problem.filter(|p| self.counts(p)));
+    }
+
+    fn server(&mut self, name: &str, field: String) {
+        let namespace = &self.object.namespace;
+        let (reason, message) = match self.index.find(Kind::McpServer, namespace, name) {
+            Found::Object(_) => return,
+            Found::NotAllowed => (
+                reasons::NOT_ALLOWED,
+                format!("McpServer `{name}` exists in other namespaces only, and none allows {namespace}"),
+            ),
+            Found::Refused => {
+                (reasons::SERVER_NOT_FOUND, format!("McpServer {namespace}/{name} is not accepted"))
+            }
+            Found::Nothing => {
+                (reasons::SERVER_NOT_FOUND, format!("McpServer {namespace}/{name} does not exist"))
+            }
+        };
+        let problem = Problem::reference(reason, field, format!("{message}; the key has no tools of it"));
+        self.problems.extend(Some(problem).filter(|p| self.counts(p)));
+    }
+
+    /// A team's names are its children's names too, and those may live in namespaces that see more.
+    fn counts(&self, problem: &Problem) -> bool {
+        !(self.team && problem.reason == reasons::NOT_ALLOWED)
+    }
+}

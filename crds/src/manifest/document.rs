@@ -1,0 +1,183 @@
+//! One document to objects.
+
+use super::{
+    Environment, File, FileProblem, documents,
+    metadata::{Header, header, unknown_fields},
+    schema, secret,
+};
+use crate::{
+    api::{API_VERSION, GROUP},
+    compile::{Body, Object, Problem, Source},
+};
+use kube::CustomResourceExt;
+use serde::de::DeserializeOwned;
+use serde_yaml::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use tollgate_proto::Kind;
+
+/// Reads a document into a file's objects.
+pub(super) struct Reader<'a> {
+    pub(super) file: &'a Arc<str>,
+    /// The line that the document's text begins with.
+    pub(super) line: usize,
+    pub(super) environment: Environment<'a>,
+    pub(super) out: &'a mut File,
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    /// Reads the document's text.
+    pub(super) fn read(&mut self, text: &str) {
+        let document: Value = match serde_yaml::from_str(text) {
+            Ok(document) => document,
+            Err(error) => {
+                let at = error.location().map_or((0, 0), |at| (at.line().saturating_sub(1), at.column()));
+                return self.problem(at.0, at.1, without_position(&error));
+            }
+        };
+        let first = documents::first_line(text);
+        match list(&document) {
+            Some(Ok(items)) => {
+                // Items have no positions of their own: each is shown at its list.
+                for item in items {
+                    self.item(first, item);
+                }
+            }
+            Some(Err(message)) => self.problem(first, 0, message),
+            None => self.object(first, &document, text, true),
+        }
+    }
+
+    fn item(&mut self, line: usize, item: &Value) {
+        match serde_yaml::to_string(item) {
+            Ok(text) => self.object(line, item, &text, false),
+            Err(error) => self.problem(line, 0, error.to_string()),
+        }
+    }
+
+    /// Reads one object; `text` is what it is parsed from, and `positions` says whether it stands so in the file.
+    fn object(&mut self, line: usize, document: &Value, text: &str, positions: bool) {
+        if document.is_null() {
+            return;
+        }
+        let header = match header(document) {
+            Ok(header) => header,
+            Err(message) => return self.problem(line, 0, message),
+        };
+        if header.name.is_empty() {
+            return self.problem(line, 0, format!("the {} has no metadata.name", header.kind));
+        }
+        let base = if positions { Some(self.line) } else { None };
+        let parsed = match (header.api_version.as_str(), header.kind.as_str()) {
+            (API_VERSION, "VirtualKey") => (Kind::VirtualKey, typed(document, text, base, Body::VirtualKey)),
+            (API_VERSION, "ProviderRoute") => {
+                (Kind::ProviderRoute, typed(document, text, base, Body::ProviderRoute))
+            }
+            (API_VERSION, "McpServer") => (Kind::McpServer, typed(document, text, base, Body::McpServer)),
+            ("v1", "Secret") => (Kind::Secret, secret::read(document, self.environment)),
+            ("v1", "Namespace") => return self.namespace(&header, document),
+            _ => return self.problem(line, 0, unknown_kind(&header)),
+        };
+        let (kind, body) = parsed;
+        self.out.objects.push(Object {
+            source: Some(Source {
+                file: self.file.clone(),
+                index: self.out.objects.len(),
+                line: self.line + line,
+            }),
+            kind,
+            namespace: header.namespace,
+            name: header.name,
+            created: None,
+            body: body.unwrap_or_else(Body::Unreadable),
+        });
+    }
+
+    fn namespace(&mut self, header: &Header, document: &Value) {
+        let labels = document.get("metadata").and_then(|m| m.get("labels")).and_then(Value::as_mapping);
+        let text =
+            |(key, value): (&Value, &Value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned()));
+        let labels: BTreeMap<_, _> = labels.into_iter().flatten().filter_map(text).collect();
+        self.out.namespaces.insert(header.name.clone(), labels);
+    }
+
+    fn problem(&mut self, line: usize, column: usize, message: String) {
+        let line = self.line + line;
+        self.out.problems.push(FileProblem { file: self.file.clone(), line, column, message });
+    }
+}
+
+/// The items of a `kind: List` (or `VirtualKeyList`, …); `None`: it is none.
+fn list(document: &Value) -> Option<Result<&Vec<Value>, String>> {
+    let kind = document.get("kind").and_then(Value::as_str).filter(|kind| kind.ends_with("List"))?;
+    let items = document.get("items").and_then(Value::as_sequence);
+    Some(items.ok_or_else(|| format!("the {kind} has no items")))
+}
+
+fn unknown_kind(Header { api_version, kind, .. }: &Header) -> String {
+    let ours = ["VirtualKey", "ProviderRoute", "McpServer"];
+    if ours.contains(&kind.as_str()) || api_version.split('/').next() == Some(GROUP) {
+        return format!(
+            "{kind} of {api_version} is unknown: this version knows {} of {API_VERSION}",
+            ours.join(", ")
+        );
+    }
+    format!("{kind} of {api_version} is unknown here, and not read")
+}
+
+/// Reads a kind of ours: by its type (which refuses unknown fields), then by its schema's bounds.
+fn typed<T: DeserializeOwned + CustomResourceExt>(
+    document: &Value,
+    text: &str,
+    base: Option<usize>,
+    body: impl Fn(Arc<T>) -> Body,
+) -> Result<Body, Vec<Problem>> {
+    let mut problems = unknown_fields(document, &["apiVersion", "kind", "metadata", "spec", "status"]);
+    let object: T = match serde_yaml::from_str(text) {
+        Ok(object) => object,
+        Err(error) => {
+            problems.push(field_problem(&error, base));
+            return Err(problems);
+        }
+    };
+    problems.extend(schema::check::<T>(document));
+    if problems.is_empty() { Ok(body(Arc::new(object))) } else { Err(problems) }
+}
+
+/// A parser's error as a problem of a field. Its words are `path: what at line L column C`, the path absent at the root.
+fn field_problem(error: &serde_yaml::Error, base: Option<usize>) -> Problem {
+    let words = without_position(error);
+    let is_path = |text: &str| !text.is_empty() && !text.contains([' ', '`']);
+    let (path, what) = match words.split_once(": ") {
+        Some((path, what)) if is_path(path) => (path, what),
+        _ => ("", words.as_str()),
+    };
+    let named = ["unknown field `", "missing field `", "duplicate field `", "duplicate entry with key \""]
+        .iter()
+        .find_map(|start| what.strip_prefix(start)?.split(['`', '"']).next());
+    let field = match (path, named) {
+        ("" | ".", Some(name)) => name.to_owned(),
+        (path, Some(name)) => format!("{path}.{name}"),
+        (path, None) => path.to_owned(),
+    };
+    let line = error.location().zip(base).map(|(at, base)| base + at.line().saturating_sub(1));
+    Problem::invalid(field, line.map_or(what.to_owned(), |line| format!("{what} (line {line})")))
+}
+
+/// A parser's words without positions, which are relative to its document.
+fn without_position(error: &serde_yaml::Error) -> String {
+    let words = error.to_string();
+    let mut out = String::with_capacity(words.len());
+    for (i, part) in words.split(" at line ").enumerate() {
+        // Each part after the first begins with `L column C`, or is the manifest's own text.
+        let digits = |c: char| c.is_ascii_digit();
+        let rest = part.trim_start_matches(digits).strip_prefix(" column ");
+        match rest.map(|rest| rest.trim_start_matches(digits)) {
+            Some(rest) if i > 0 => out.push_str(rest),
+            _ if i > 0 => out.extend([" at line ", part]),
+            _ => out.push_str(part),
+        }
+    }
+    out
+}
