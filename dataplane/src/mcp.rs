@@ -5,12 +5,13 @@
 //! - `access`: which servers and tools a caller sees; `tools`: `tools/list` and what `initialize` says; `call`: `tools/call`, its task and its
 //!   answer; `running`: calls that may be cancelled; `record`: what is recorded of a call
 //! - `upstream`: one server: its sessions (`sessions`), its cached list (`catalog`), and one HTTP exchange (`wire`)
-//! - `http`: headers and answers
+//! - `http`: headers and answers; [`keys`]: the sealing key of a gateway that stands alone
 
 mod access;
 mod call;
 mod catalog;
 mod http;
+pub mod keys;
 mod record;
 mod running;
 mod sessions;

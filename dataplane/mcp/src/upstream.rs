@@ -45,9 +45,12 @@ pub enum UpstreamError {
     /// It speaks no revision that the gateway speaks.
     #[error("it speaks protocol version {0:?}, which this gateway does not")]
     Version(String),
-    /// The connection failed.
+    /// It was not reached at all.
     #[error("{0}")]
     Connection(String),
+    /// The connection broke before the answer came.
+    #[error("the connection broke: {0}")]
+    Broken(String),
     /// It did not answer in time.
     #[error("it did not answer within {0}")]
     Timeout(String),
@@ -72,6 +75,7 @@ impl UpstreamError {
             UpstreamError::TooLarge
                 | UpstreamError::Malformed(_)
                 | UpstreamError::ClosedEarly
+                | UpstreamError::Broken(_)
                 | UpstreamError::Timeout(_)
                 | UpstreamError::Status(500.., _)
         )

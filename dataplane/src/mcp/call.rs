@@ -20,17 +20,27 @@ use tollgate_mcp::{
     upstream::{Incoming, UpstreamError, forward},
 };
 
-/// How long a client that takes event streams waits for a whole answer before it gets a stream with signs of life.
-const QUIET: Duration = Duration::from_secs(10);
-/// The time between two signs of life: load balancers drop connections that are silent for 60 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Load balancers drop connections that are silent for 60 s.
+const PACE: Pace = Pace { quiet: Duration::from_secs(10), keep_alive: Duration::from_secs(15) };
 /// Progress that is not taken yet; more is dropped, the answer never is.
 const QUEUE: usize = 32;
 /// The code of a request that the client itself cancelled (the Language Server Protocol's; MCP has none).
 const CANCELLED: i32 = -32800;
 
 /// A call under way.
-pub(super) struct Started(mpsc::Receiver<Event>);
+pub(super) struct Started {
+    events: mpsc::Receiver<Event>,
+    pace: Pace,
+}
+
+/// How long a client is left without a sign of life.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Before it gets an event stream instead of a whole answer, when it takes one.
+    quiet: Duration,
+    /// Between two signs of life in an event stream.
+    keep_alive: Duration,
+}
 
 enum Event {
     Progress(String),
@@ -104,7 +114,7 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
     };
     let (events, receiver) = mpsc::channel(QUEUE);
     tokio::spawn(job.run(events));
-    Outcome::Call(Box::new(Started(receiver)))
+    Outcome::Call(Box::new(Started { events: receiver, pace: PACE }))
 }
 
 /// Finds the tool by the tables of the servers whose it may be. A list that does not have it is asked for again, but not too often.
@@ -199,7 +209,7 @@ impl Job {
                 self.draft.failed(&error.to_string());
                 self.failure(&words(&self.upstream.server.id, &self.tool, &error))
             }
-            None => self.give_up().await,
+            None => self.give_up(),
         };
         self.draft.answered(&answer);
         let gone = events.send(Event::Answer(answer)).await.is_err();
@@ -228,8 +238,8 @@ impl Job {
     }
 
     /// The client does not want the answer any more: the upstream is told.
-    async fn give_up(&mut self) -> String {
-        if let Ok(peer) = self.upstream.peer(&self.owner).await {
+    fn give_up(&mut self) -> String {
+        if let Some(peer) = self.upstream.sessions.known(&self.owner) {
             self.upstream.cancel(&peer, self.id);
         }
         self.draft.failed("cancelled by the client");
@@ -249,7 +259,7 @@ impl Started {
         if !streams {
             return http::json(Reply::ok(self.into_message().await));
         }
-        match time::timeout(QUIET, self.0.recv()).await {
+        match time::timeout(self.pace.quiet, self.events.recv()).await {
             Ok(Some(Event::Answer(answer))) => http::json(Reply::ok(answer)),
             Ok(Some(Event::Progress(first))) => http::event_stream(self.into_stream(sse::encode(&first))),
             Err(_) => http::event_stream(self.into_stream(sse::KEEP_ALIVE.to_owned())),
@@ -260,7 +270,7 @@ impl Started {
     /// The answer's message, without progress.
     pub(super) async fn into_message(mut self) -> String {
         loop {
-            match self.0.recv().await {
+            match self.events.recv().await {
                 Some(Event::Answer(answer)) => return answer,
                 Some(Event::Progress(_)) => {}
                 None => return lost().body.unwrap_or_default(),
@@ -269,14 +279,15 @@ impl Started {
     }
 
     fn into_stream(self, first: String) -> Body {
-        let state = (Some(first), self.0, false);
-        let frames = futures_util::stream::unfold(state, |(first, mut events, done)| async move {
+        let pace = self.pace;
+        let state = (Some(first), self.events, false);
+        let frames = futures_util::stream::unfold(state, move |(first, mut events, done)| async move {
             if done {
                 return None;
             }
             let (text, done) = match first {
                 Some(first) => (first, false),
-                None => match time::timeout(KEEP_ALIVE, events.recv()).await {
+                None => match time::timeout(pace.keep_alive, events.recv()).await {
                     Err(_) => (sse::KEEP_ALIVE.to_owned(), false),
                     Ok(Some(Event::Progress(message))) => (sse::encode(&message), false),
                     Ok(Some(Event::Answer(message))) => (sse::encode(&message), true),
@@ -292,4 +303,36 @@ impl Started {
 /// The task ended without an answer; it never should.
 fn lost() -> Reply {
     Reply::error(500, None, &RpcError::new(INTERNAL, "The call was lost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_quiet_call_gives_signs_of_life_and_then_its_answer() {
+        let (sender, events) = mpsc::channel(QUEUE);
+        let pace = Pace { quiet: Duration::from_millis(5), keep_alive: Duration::from_millis(5) };
+        let response = Started { events, pace }.into_response(true).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut body = response.into_body();
+        for _ in 0..3 {
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), sse::KEEP_ALIVE);
+        }
+        sender.send(Event::Answer("{}".into())).await.ok().unwrap();
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert!(rest.ends_with(b"event: message\ndata: {}\n\n"));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_lost_is_an_error_and_no_hang() {
+        for streams in [true, false] {
+            let (sender, events) = mpsc::channel::<Event>(QUEUE);
+            drop(sender);
+            let response = Started { events, pace: PACE }.into_response(streams).await;
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.starts_with(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603"#));
+        }
+    }
 }

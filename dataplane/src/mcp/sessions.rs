@@ -54,6 +54,11 @@ impl Sessions {
         peer.session.is_none().then(|| peer.clone())
     }
 
+    /// The session that `owner`'s requests run in, if it is open.
+    pub(super) fn known(&self, owner: &str) -> Option<Arc<Peer>> {
+        self.stateless().or_else(|| self.slots.lock().get(owner)?.0.get().cloned())
+    }
+
     /// The place of `owner`'s session. Those that are given up for it go to `end`.
     pub(super) fn slot(&self, owner: &str, end: impl Fn(Arc<Peer>)) -> Slot {
         let now = Instant::now();

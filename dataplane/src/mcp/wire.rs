@@ -105,7 +105,10 @@ impl Wire {
         let request = self.http_request(method, post)?;
         match tokio::time::timeout(deadline, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) => Err(UpstreamError::Connection(words(&e))),
+            Ok(Err(e)) if e.is_connect() => {
+                Err(UpstreamError::Connection(format!("it cannot be reached: {}", innermost(&e))))
+            }
+            Ok(Err(e)) => Err(UpstreamError::Broken(innermost(&e).to_string())),
             Err(_) => Err(timed_out(deadline)),
         }
     }
@@ -162,14 +165,11 @@ pub(super) fn timed_out(after: Duration) -> UpstreamError {
     UpstreamError::Timeout(format!("{after:?}"))
 }
 
-/// A client error in words: the outermost says little, the innermost says why.
-fn words(error: &hyper_util::client::legacy::Error) -> String {
+/// The error that says why; those around it only say what for.
+fn innermost(error: &hyper_util::client::legacy::Error) -> &dyn std::error::Error {
     let mut inner: &dyn std::error::Error = error;
     while let Some(source) = inner.source() {
         inner = source;
     }
-    match error.is_connect() {
-        true => format!("it cannot be reached: {inner}"),
-        false => format!("the connection failed: {inner}"),
-    }
+    inner
 }

@@ -14,6 +14,7 @@ const TOOLS: &[&str] = &[
     r#"{"name":"broken"}"#,
     r#"{"name":"refuse"}"#,
     r#"{"name":"fail"}"#,
+    r#"{"name":"vanish"}"#,
 ];
 
 async fn db(sessions: bool) -> (Arc<Fake>, World) {
@@ -95,8 +96,10 @@ async fn errors_pass_through_and_failures_are_told_to_the_model() {
     let want =
         r#"{"jsonrpc":"2.0","id":"c-1","error":{"code":-32602,"message":"bad arguments","data":[1.0]}}"#;
     assert_eq!(world.call(&dev, "db__refuse").await, want);
-    let body = world.call(&dev, "db__broken").await;
-    assert!(body.contains("\"isError\":true") && body.contains("check before repeating it"), "{body}");
+    for tool in ["db__broken", "db__vanish"] {
+        let body = world.call(&dev, tool).await;
+        assert!(body.contains("\"isError\":true") && body.contains("check before repeating it"), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,15 @@ impl Fake {
                 let server = server.clone();
                 let service = service_fn(move |request| {
                     let server = server.clone();
-                    async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+                    async move {
+                        let response = server.answer(request).await;
+                        // 599: the connection breaks instead.
+                        if response.status() == 599 {
+                            Err(std::io::Error::other("broken"))
+                        } else {
+                            Ok(response)
+                        }
+                    }
                 });
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
@@ -149,6 +157,7 @@ impl Fake {
                 events(vec![": hello\n\n".into(), ping, changed, progress(1), progress(2), done])
             }
             "broken" => events(vec!["data: {\"jsonrpc\"".into()]),
+            "vanish" => status(599, ""),
             "refuse" => json(&format!(
                 r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32602,"message":"bad arguments","data":[1.0]}}}}"#
             )),

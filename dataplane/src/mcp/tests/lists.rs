@@ -183,3 +183,27 @@ async fn one_server_alone_keeps_its_own_names() {
     let (status, body) = world.ask(&dev, LIST).await;
     assert!(status == 404 && body.contains("has no MCP server"), "{body}");
 }
+
+#[tokio::test]
+async fn a_huge_list_comes_in_pages_that_only_its_key_can_turn() {
+    let tool = |name: &str| format!("{{\"name\":\"{name}\",\"description\":\"{}\"}}", "x".repeat(3 << 20));
+    let (a, b) = (tool("a"), tool("b"));
+    let db = Fake::start(false, &[&[&a], &[&b]]).await;
+    let keys = ["dev", "other"].map(|name| key(name, vec![rule("db", &["*"], &[])]));
+    let world = World::new(keys.into(), vec![server("db", db.address)]);
+    let page = async |client: &str, cursor: &str| {
+        let list = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{{cursor}}}}}"#);
+        let (_, body) = world.ask(&Client::of(client), &list).await;
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    let first = page("dev", "").await;
+    assert_eq!(
+        (first["result"]["tools"].as_array().unwrap().len(), &first["result"]["tools"][0]["name"]),
+        (1, &"db__a".into())
+    );
+    let cursor = format!("\"cursor\":{}", first["result"]["nextCursor"]);
+    let second = page("dev", &cursor).await;
+    assert_eq!(second["result"]["tools"][0]["name"], "db__b");
+    assert!(second["result"].get("nextCursor").is_none());
+    assert_eq!(page("other", &cursor).await["error"]["code"], -32602);
+}
