@@ -172,7 +172,7 @@ fn refused_credential(error: &mut UpstreamError, body: &Body) {
     let http = if error.status == 0 { String::new() } else { format!(" (HTTP {})", error.status) };
     error.message = match body.message.as_deref() {
         Some(words) if denied => {
-            format!("the upstream refused this request to the gateway's credential for it{http}: {words}")
+            format!("the upstream refused the gateway's credential for this request{http}: {words}")
         }
         _ => format!(
             "the upstream refused the gateway's credential for it{http}: ask whoever runs the gateway to renew the credential of this route"

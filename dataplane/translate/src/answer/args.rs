@@ -1,5 +1,8 @@
 //! Tool arguments as they arrive: where their JSON object ends, and repairs that cannot change what a tool does.
 
+#[cfg(test)]
+mod tests;
+
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
 

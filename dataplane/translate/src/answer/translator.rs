@@ -1,8 +1,5 @@
 //! The one state machine between upstream and client (reference: translation.md §2.13).
 
-#[cfg(test)]
-mod tests;
-
 use super::{
     Context, Summary,
     collect::{Collector, broken, closed_early},
