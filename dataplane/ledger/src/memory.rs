@@ -264,8 +264,8 @@ fn decide(levels: &[Level<'_>], ask: &Ask, path: &Path, locked: &Locked<'_>) -> 
 }
 
 /// Holds what [`decide`] found to fit.
-fn write(levels: &[Level<'_>], ask: &Ask, cap: u64, path: &Path, locked: &mut Locked<'_>) -> Hold {
-    let mut hold = Hold::new(ask, cap);
+fn write(levels: &[Level<'_>], ask: &Ask, cap: u64, path: &Path, locked: &mut Locked<'_>) -> Box<Hold> {
+    let mut hold = Box::new(Hold::new(ask, cap));
     for (place, level) in path.places(levels) {
         let (Some(slot), Some(state)) = (path.slots.get(place), locked.get_mut(place)) else { continue };
         if hold.levels.iter().any(|known| Arc::ptr_eq(&known.slot, slot)) {

@@ -18,7 +18,8 @@ pub(super) struct Holds {
 /// A part of the holds.
 #[derive(Debug)]
 pub(super) struct Shard {
-    live: HashMap<Uuid, Hold>,
+    /// Boxed: a hold is large, and tables move what they hold.
+    live: HashMap<Uuid, Box<Hold>>,
     /// Ids that were settled: a second settle posts nothing.
     settled: Memory<()>,
     /// Ids whose hold died, with what was charged: a late settle posts the difference.
@@ -120,7 +121,7 @@ impl Holds {
     }
 
     /// Removes the holds that are dead at `now`, and remembers what they are charged.
-    pub(super) fn take_expired(&self, now: i64) -> Vec<(Uuid, Hold)> {
+    pub(super) fn take_expired(&self, now: i64) -> Vec<(Uuid, Box<Hold>)> {
         let mut dead = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -146,28 +147,28 @@ impl Shard {
     }
 
     pub(super) fn live(&self, id: Uuid) -> Option<&Hold> {
-        self.live.get(&id)
+        self.live.get(&id).map(Box::as_ref)
     }
 
     pub(super) fn live_mut(&mut self, id: Uuid) -> Option<&mut Hold> {
-        self.live.get_mut(&id)
+        self.live.get_mut(&id).map(Box::as_mut)
     }
 
     /// Adds a hold. An id that was used before starts anew.
-    pub(super) fn insert(&mut self, id: Uuid, hold: Hold) {
+    pub(super) fn insert(&mut self, id: Uuid, hold: Box<Hold>) {
         self.settled.take(id);
         self.swept.take(id);
         self.live.insert(id, hold);
     }
 
-    pub(super) fn remove(&mut self, id: Uuid) -> Option<Hold> {
+    pub(super) fn remove(&mut self, id: Uuid) -> Option<Box<Hold>> {
         self.live.remove(&id)
     }
 
     /// What is known of an id, which from now on is settled.
     pub(super) fn settle(&mut self, id: Uuid, now: i64) -> Found {
         let found = match self.live.remove(&id) {
-            Some(hold) => Found::Live(Box::new(hold)),
+            Some(hold) => Found::Live(hold),
             None if self.settled.contains(id) => return Found::Settled,
             None => self.swept.take(id).map_or(Found::Unknown, Found::Swept),
         };
@@ -204,8 +205,8 @@ impl Hold {
 impl HeldAmount {
     pub(super) fn counter(&self) -> Counter {
         Counter {
-            key: self.slot.key.to_string(),
-            budget: self.budget.to_string(),
+            key: String::from(&*self.slot.key),
+            budget: String::from(&*self.budget),
             window: self.window,
             limit: self.limit,
         }
