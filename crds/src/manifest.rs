@@ -85,12 +85,18 @@ pub fn read(file: &str, content: &[u8], environment: Environment<'_>) -> File {
     out
 }
 
+// === impl FileProblem ===
+
+impl FileProblem {
+    /// `file:line:column`, as far as they are known.
+    pub fn place(&self) -> String {
+        let known = [self.line, self.column].into_iter().take_while(|n| *n > 0);
+        known.fold(self.file.to_string(), |place, n| format!("{place}:{n}"))
+    }
+}
+
 impl fmt::Display for FileProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        for position in [self.line, self.column].into_iter().take_while(|n| *n > 0) {
-            write!(f, ":{position}")?;
-        }
-        write!(f, ": {}", self.message)
+        write!(f, "{}: {}", self.place(), self.message)
     }
 }

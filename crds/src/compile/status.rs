@@ -134,6 +134,11 @@ impl Status {
         self.of_condition(ACCEPTED).next().is_none()
     }
 
+    /// Whether another object of its kind and name was there first.
+    pub fn is_duplicate(&self) -> bool {
+        self.problems.iter().any(|p| p.reason == reasons::CONFLICT && p.field == "metadata.name")
+    }
+
     /// The problems by which a condition does not hold.
     pub fn of_condition(&self, condition: &'static str) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(move |p| p.condition == condition)
