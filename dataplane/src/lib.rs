@@ -1,17 +1,33 @@
 //! The gateway process: composes translation, ledger and MCP into the way of a request.
 //!
 //! # Layout
+//! - [`args`], [`run`]: command line and wiring
+//! - [`serve`]: listening, the guard against web pages, paths, drain
+//! - [`request`]: the way of a model request in named phases
+//! - [`upstream`]: one attempt at a provider; health of backends
+//! - [`money`]: the ledger as the request path uses it
+//! - [`error`], [`respond`]: what can go wrong, and how each client is told
 //! - [`model`]: validated configuration; [`snapshot`]: the immutable whole of it behind one atomic pointer
 //! - [`config`]: where configuration comes from (a folder; the control plane's stream later)
 //! - [`records`]: what is recorded, and the stores
-//! - [`body`]: bodies, and the HTTP client for upstreams
-//! - [`mcp`]: the `/mcp` endpoint
-//! - [`logs`]: `/logs` and `/logs/api`
+//! - [`mcp`]: the endpoint `/mcp`
+//! - [`logs`]: the pages `/logs` and `/logs/api`
+//! - [`names`], [`body`], [`gateway`]: header names, bodies and clients, what all requests share
 
+pub mod args;
 pub mod body;
 pub mod config;
+pub mod error;
+pub mod gateway;
 pub mod logs;
 pub mod mcp;
 pub mod model;
+pub mod money;
+pub mod names;
 pub mod records;
+pub mod request;
+pub mod respond;
+pub mod run;
+pub mod serve;
 pub mod snapshot;
+pub mod upstream;

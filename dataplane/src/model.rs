@@ -1,6 +1,8 @@
 //! Validated configuration, as requests use it. Made from the wire resources in one `TryFrom` per resource ([`convert`]).
 
 pub mod convert;
+#[cfg(test)]
+pub mod fixtures;
 pub mod glob;
 pub mod key;
 pub mod route;

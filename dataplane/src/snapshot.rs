@@ -1,6 +1,6 @@
 //! The immutable whole of the configuration: one snapshot behind one atomic pointer. A request loads it once.
 
-use crate::model::{Key, ObjectId, Route, Server};
+use crate::model::{Key, ObjectId, Route, Server, key::Logging};
 use std::{collections::HashMap, sync::Arc};
 
 /// All configuration in force at one moment.
@@ -145,5 +145,14 @@ impl KeyNode {
     /// The key itself.
     pub fn key(&self) -> &Key {
         &self.path[0]
+    }
+
+    /// What is kept of content: the least, and for the shortest time, along the path to the root.
+    pub fn logging(&self) -> Logging {
+        let least = |a: Logging, b: Logging| Logging {
+            content: a.content.min(b.content),
+            retention: a.retention.min(b.retention),
+        };
+        self.path.iter().map(|k| k.logging).fold(self.path[0].logging, least)
     }
 }

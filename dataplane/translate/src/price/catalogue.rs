@@ -125,6 +125,12 @@ impl Catalogue {
         models.into_iter().filter_map(|(_, model)| model.price.as_ref()).collect()
     }
 
+    /// The names of all models of a provider, in no order.
+    pub fn models(&self, provider: Provider) -> impl Iterator<Item = &str> {
+        let own = PROVIDERS.iter().position(|p| *p == provider).and_then(|index| self.providers.get(index));
+        own.into_iter().flat_map(|models| models.by_name.keys().map(AsRef::as_ref))
+    }
+
     /// Looks a model up: exact name, then without region prefix, date and version suffix (`us.`, `anthropic.`, `@date`, `-v1:0`).
     pub fn find(&self, provider: Provider, model: &str) -> Option<&Model> {
         let place = PROVIDERS.iter().position(|known| *known == provider)?;

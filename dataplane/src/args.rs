@@ -1,0 +1,41 @@
+//! The command line.
+
+use clap::Parser;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// The gateway process: one endpoint between coding agents and everything they use.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "tollgate-dataplane", version, about)]
+pub struct Args {
+    /// Folder of manifests (VirtualKey, ProviderRoute, McpServer, Secret); watched.
+    #[arg(long, env = "TOLLGATE_MANIFESTS", value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, env = "TOLLGATE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Folder for records (SQLite), created when absent.
+    #[arg(long, env = "TOLLGATE_DATA", default_value = "tollgate-data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Host name under which the gateway may be called (repeatable); loopback names always may.
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// Web origin that may call it from a browser (repeatable), such as https://tools.example.com.
+    #[arg(long = "allowed-origin", value_name = "ORIGIN")]
+    pub allowed_origins: Vec<String>,
+    /// Let callers without a key be the key marked `anonymous: true` also on listeners beyond loopback.
+    #[arg(long)]
+    pub allow_anonymous: bool,
+    /// Largest request body in bytes.
+    #[arg(long, default_value_t = 32 << 20, value_name = "BYTES")]
+    pub max_body: usize,
+    /// How long requests under way may take to end after SIGTERM, in seconds.
+    #[arg(long, default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub drain: Duration,
+    /// Log as JSON lines.
+    #[arg(long, env = "TOLLGATE_LOG_JSON")]
+    pub log_json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse().map(Duration::from_secs).map_err(|_| format!("{text:?} is no whole number of seconds"))
+}

@@ -1,0 +1,111 @@
+//! Wiring: from the command line to a serving process, and its orderly end.
+
+use crate::{
+    args::Args,
+    config::folder,
+    gateway::{Gateway, Options},
+    mcp,
+    records::{self, Recorder},
+    serve::{self, dispatch::Service},
+    snapshot::Snapshot,
+};
+use anyhow::Context;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, sync::watch};
+use tollgate_ledger::memory::MemoryStore;
+
+/// How often dead holds are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Runs the gateway until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the manifests folder cannot be read, the records cannot be opened, or the address cannot be listened on.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let started = Instant::now();
+    // Listening first: a taken port is the commonest failure and should cost nothing.
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let address = listener.local_addr()?;
+    std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
+    let snapshots = folder::watch(&args.manifests, folder::Options::default())
+        .await
+        .with_context(|| format!("cannot read the manifests in {}", args.manifests.display()))?;
+    let (recorder, store) = records::open(records::Location::File(args.data.join("records.sqlite")))
+        .await
+        .context("cannot open the records")?;
+    let first = snapshots.borrow().clone();
+    let gateway = gateway(&args, first, &recorder, &store).await?;
+    tokio::spawn(follow(gateway.clone(), snapshots));
+    tokio::spawn(sweep(gateway.clone()));
+    let endpoint =
+        mcp::Endpoint::new(recorder.sink(), &[mcp::keys::load_or_create(&args.data.join("sealing.key"))?])?;
+    let service = Service::new(gateway, endpoint, axum::Router::new(), address.ip().is_loopback());
+    tracing::info!(after_ms = started.elapsed().as_millis() as u64, "listening on http://{address}");
+    serve::serve(listener, Arc::new(service), stop(), args.drain).await?;
+    recorder.flush().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn gateway(
+    args: &Args,
+    snapshot: Arc<Snapshot>,
+    recorder: &Recorder,
+    store: &records::Store,
+) -> anyhow::Result<Arc<Gateway>> {
+    let options = Options {
+        max_body: args.max_body,
+        allow_anonymous: args.allow_anonymous,
+        allowed_hosts: args.allowed_hosts.clone(),
+        allowed_origins: args.allowed_origins.clone(),
+        ..Options::default()
+    };
+    let gateway = Gateway::new(options, snapshot, MemoryStore::new(), recorder.sink());
+    let now = gateway.now();
+    let past = store.postings_since(now).await.context("cannot read past charges from the records")?;
+    gateway.ledger.restore(past, now);
+    Ok(Arc::new(gateway))
+}
+
+/// Puts each new snapshot in force.
+async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    while snapshots.changed().await.is_ok() {
+        let next = snapshots.borrow_and_update().clone();
+        gateway.replace(next);
+    }
+}
+
+/// Gives up dead holds. Every exit of a request settles, so one found here is worth a warning.
+async fn sweep(gateway: Arc<Gateway>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        for dead in gateway.ledger.expire(gateway.now()) {
+            tracing::warn!(id = %dead.id, "a hold died without a settle: charged what it had used");
+            gateway.record_expired(dead);
+        }
+    }
+}
+
+async fn stop() {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be waited for");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => tracing::info!("SIGTERM: draining"),
+        _ = tokio::signal::ctrl_c() => tracing::info!("interrupted: draining"),
+    }
+}

@@ -1,0 +1,200 @@
+//! From a request to its answer: guard, identity, endpoint.
+
+use super::{
+    guard,
+    paths::{Endpoint, endpoint},
+};
+use crate::{
+    body::{Body, empty, full},
+    error::GatewayError,
+    gateway::Gateway,
+    mcp,
+    request::{self, identify::identify},
+    respond,
+    snapshot::{KeyNode, Snapshot},
+};
+use axum::Router;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tollgate_translate::Format;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+/// One listener's service.
+pub struct Service {
+    gateway: Arc<Gateway>,
+    mcp: mcp::Endpoint,
+    logs: Router,
+    loopback: bool,
+    ready: AtomicBool,
+}
+
+// === impl Service ===
+
+impl Service {
+    /// A service for a listener; `loopback`: it is bound to a loopback address.
+    pub fn new(gateway: Arc<Gateway>, mcp: mcp::Endpoint, logs: Router, loopback: bool) -> Self {
+        Service { gateway, mcp, logs, loopback, ready: AtomicBool::new(true) }
+    }
+
+    /// Readiness off: no new work is wanted.
+    pub fn draining(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+
+    /// Answers one request. Never fails: errors are answers.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let id = Uuid::now_v7();
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path().to_owned();
+        let endpoint = endpoint(&parts.method, &path);
+        let format = format_of(&endpoint);
+        if let Err(error) = guard::check(&self.gateway.options, &parts.headers, &parts.uri, self.loopback) {
+            return respond::error(format, &error, id);
+        }
+        match endpoint {
+            Endpoint::Generate(_) | Endpoint::CountTokens | Endpoint::Models(..) => {
+                self.model_api(&endpoint, parts, body, id).await
+            }
+            Endpoint::Mcp(server) => self.mcp(server, Request::from_parts(parts, body), id).await,
+            Endpoint::Logs => self.logs(Request::from_parts(parts, body)).await,
+            Endpoint::Hello => Response::new(empty()),
+            Endpoint::Welcome => text(StatusCode::OK, WELCOME),
+            Endpoint::Healthz => text(StatusCode::OK, "ok\n"),
+            Endpoint::Readyz if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
+            Endpoint::Readyz => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            Endpoint::WrongMethod(format, allow) => wrong_method(format, &parts.method, &path, allow, id),
+            Endpoint::Unknown(format) => {
+                let words = format!("{} {path} does not exist here; see / for what does", parts.method);
+                respond::error(format, &GatewayError::NoSuchEndpoint(words), id)
+            }
+        }
+    }
+
+    async fn model_api(
+        &self,
+        endpoint: &Endpoint<'_>,
+        parts: http::request::Parts,
+        body: Incoming,
+        id: Uuid,
+    ) -> Response<Body> {
+        let (snapshot, format) = (self.gateway.snapshot(), format_of(endpoint));
+        let node = match self.identify(&snapshot, &parts.headers) {
+            Ok(node) => node,
+            Err(error) => {
+                let agent = request::header(&parts.headers, "user-agent").map(str::to_owned);
+                let status = respond::status(format, &error);
+                self.gateway.record_turned_away(id, status, error.to_string(), agent);
+                return respond::error(format, &error, id);
+            }
+        };
+        let gateway = self.gateway.clone();
+        match endpoint {
+            Endpoint::CountTokens => request::count::count(gateway, node, snapshot, parts, body, id).await,
+            Endpoint::Models(_, one) => {
+                request::models::models(&snapshot, &node, format, *one, parts.uri.query(), id)
+            }
+            _ => request::generate(gateway, node, snapshot, format, parts, body, id).await,
+        }
+    }
+
+    async fn mcp(&self, server: Option<&str>, request: Request<Incoming>, id: Uuid) -> Response<Body> {
+        let snapshot = self.gateway.snapshot();
+        match self.identify(&snapshot, request.headers()) {
+            Ok(node) => self.mcp.handle(snapshot, node, server, request).await,
+            Err(error) => {
+                let mut response = respond::error(Format::Chat, &error, id);
+                if response.status() == StatusCode::UNAUTHORIZED {
+                    response
+                        .headers_mut()
+                        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                response
+            }
+        }
+    }
+
+    async fn logs(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let viewer = self.viewer(request.headers());
+        request.extensions_mut().insert(viewer);
+        let request = request.map(axum::body::Body::new);
+        match self.logs.clone().oneshot(request).await {
+            Ok(response) => response.map(|body| body.map_err(Into::into).boxed_unsync()),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Who looks at the logs: on loopback everyone; else a key sees its own, a team's token its subtree.
+    fn viewer(&self, headers: &http::HeaderMap) -> crate::logs::Viewer {
+        if self.loopback {
+            return crate::logs::Viewer::All;
+        }
+        let snapshot = self.gateway.snapshot();
+        match identify(&snapshot, headers, false, self.gateway.now()) {
+            Ok(node) => crate::logs::Viewer::Keys([node.id().shared()].into()),
+            Err(_) => crate::logs::Viewer::Nobody,
+        }
+    }
+
+    fn identify(&self, snapshot: &Snapshot, headers: &http::HeaderMap) -> Result<Arc<KeyNode>, GatewayError> {
+        let anonymous = self.loopback || self.gateway.options.allow_anonymous;
+        identify(snapshot, headers, anonymous, self.gateway.now())
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("loopback", &self.loopback).finish_non_exhaustive()
+    }
+}
+
+const WELCOME: &str = "Tollgate, the gateway for coding agents.
+
+  Anthropic API   POST /anthropic/v1/messages    (ANTHROPIC_BASE_URL=http://<this address>/anthropic)
+  OpenAI API      POST /openai/v1/chat/completions
+  Models          GET  /v1/models
+  MCP             POST /mcp                      (claude mcp add --transport http tollgate http://<this address>/mcp)
+  What happened   GET  /logs
+";
+
+fn format_of(endpoint: &Endpoint<'_>) -> Format {
+    match endpoint {
+        Endpoint::Generate(f)
+        | Endpoint::Models(f, _)
+        | Endpoint::WrongMethod(f, _)
+        | Endpoint::Unknown(f) => *f,
+        Endpoint::CountTokens => Format::Messages,
+        _ => Format::Chat,
+    }
+}
+
+fn text(status: StatusCode, words: &'static str) -> Response<Body> {
+    let mut response = Response::new(full(words));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn wrong_method(
+    format: Format,
+    method: &Method,
+    path: &str,
+    allow: &'static str,
+    id: Uuid,
+) -> Response<Body> {
+    let words = format!("{method} is not possible on {path}; use {allow}");
+    let mut response = respond::error(format, &GatewayError::BadRequest(words), id);
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
