@@ -90,6 +90,7 @@ pub(crate) struct ToolEntry {
 
 /// What of the content is kept with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kept {
     /// Not even metadata.
