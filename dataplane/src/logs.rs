@@ -18,6 +18,8 @@ mod pages;
 mod params;
 mod respond;
 mod talk;
+#[cfg(test)]
+mod tests;
 
 pub use crate::records::Viewer;
 pub use budgets::{KeySpend, SpendProvider};

@@ -22,7 +22,7 @@ use tollgate_translate::{
 use uuid::Uuid;
 
 /// Makes `count` records that end at `end` and reach `span` milliseconds back.
-pub struct Seed {
+pub(crate) struct Seed {
     end: i64,
     span: i64,
     count: u64,
@@ -76,7 +76,7 @@ const ANSWERS: [&str; 6] = [
 
 impl Seed {
     /// See [`Seed`].
-    pub fn new(end: i64, span: i64, count: u64) -> Self {
+    pub(crate) fn new(end: i64, span: i64, count: u64) -> Self {
         let random = 0x9E37_79B9_7F4A_7C15 ^ (end as u64).rotate_left(17);
         Seed { end, span, count, made: 0, random, session: Session::default() }
     }

@@ -16,7 +16,7 @@ pub(crate) fn usd(nano: u64) -> String {
         _ => 9,
     };
     let unit = 10u64.pow(9 - decimals);
-    let rounded = nano.saturating_add(unit / 2) / unit;
+    let rounded = nano / unit + u64::from(nano % unit * 2 >= unit.max(2));
     let scale = 10u64.pow(decimals);
     format!("${}.{:0width$}", grouped(rounded / scale), rounded % scale, width = decimals as usize)
 }

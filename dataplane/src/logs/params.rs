@@ -56,10 +56,7 @@ impl Params {
             "tool" => Some(KindFilter::Tool),
             other => return Err(bad("kind", other, "use model or tool")),
         };
-        let since = match self.hours()? {
-            Some(span) => Some(now - span),
-            None => None,
-        };
+        let since = self.hours()?.map(|span| now - span);
         let from = self.time("from", &self.from)?;
         Ok(Filter {
             key: some(&self.key),

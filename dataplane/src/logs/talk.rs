@@ -22,6 +22,8 @@ pub(crate) struct Part {
     pub(crate) text: String,
     /// The first words, when the text is long enough to be folded away.
     pub(crate) fold: Option<String>,
+    /// How many characters the whole has, in words.
+    pub(crate) size: String,
     /// How many characters the whole has.
     pub(crate) chars: usize,
 }
@@ -31,6 +33,8 @@ pub(crate) struct Part {
 pub(crate) enum Kind {
     /// Plain text.
     Text,
+    /// JSON, or what a program printed.
+    Code,
     /// What a harness put into a user's message (`<system-reminder>`).
     Reminder,
     /// Reasoning.
@@ -87,6 +91,27 @@ pub(crate) fn answer(said: &Conversation, links: &[Link]) -> Message {
         }
     }
     Message { role: "assistant".into(), parts }
+}
+
+/// A tool call's arguments.
+pub(crate) fn arguments(value: &Value) -> Part {
+    Part::new(Kind::Code, pretty(value))
+}
+
+/// A tool call's result: its texts as they are, then what else it carries.
+pub(crate) fn result(value: &Value) -> Vec<Part> {
+    let Some(blocks) = value.get("content").and_then(Value::as_array) else {
+        return vec![Part::new(Kind::Code, pretty(value))];
+    };
+    let part = |block: &Value| match text_of(block, "text") {
+        Some(text) => Part::new(Kind::Code, text.to_owned()),
+        None => Part::new(Kind::Other(text_of(block, "type").unwrap_or("?").to_owned()), pretty(block)),
+    };
+    let mut parts: Vec<Part> = blocks.iter().map(part).collect();
+    if let Some(structured) = value.get("structuredContent") {
+        parts.push(Part::new(Kind::Other("structured content".to_owned()), pretty(structured)));
+    }
+    parts
 }
 
 /// Names of the tools that the request offers.
@@ -174,6 +199,12 @@ fn flat(value: &Value) -> String {
     blocks.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
+/// `1 character`, `12,345 characters`.
+pub(crate) fn characters(count: usize) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} character{plural}", super::format::grouped(count as u64))
+}
+
 fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     value.get(name)?.as_str()
 }
@@ -199,7 +230,7 @@ impl Part {
             let words = text.split_whitespace().flat_map(|word| [word, " "]);
             words.collect::<String>().chars().take(140).collect()
         });
-        Part { kind, text, fold, chars }
+        Part { kind, text, fold, size: characters(chars), chars }
     }
 }
 
@@ -244,6 +275,7 @@ mod tests {
             };
             messages(&said);
             system(&said);
+            result(&said.answer);
             answer(&said, &[]);
             tool_names(&said);
         }

@@ -130,7 +130,7 @@ impl Splitter {
     fn tool(&mut self, tool: &ToolRecord) -> Content {
         let mut side = |text: &Option<String>| {
             let clean = (self.redact)(text.as_deref()?);
-            Some((Said::new(&clean), pack(&mut self.zstd, &cut(&clean, RAW_MAX))))
+            Some((preview::of_tool(&clean), pack(&mut self.zstd, &cut(&clean, RAW_MAX))))
         };
         let (prompt, request) = side(&tool.arguments).unzip();
         let (reply, answer) = side(&tool.result).unzip();

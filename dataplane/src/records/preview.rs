@@ -70,6 +70,19 @@ pub(crate) fn of_answer(answer: &Summary) -> Said {
     Said::new(&text)
 }
 
+/// What a tool's arguments or its result say: a result's texts, else the JSON as it is.
+pub(crate) fn of_tool(json: &str) -> Said {
+    #[derive(Deserialize)]
+    struct Outcome<'a> {
+        #[serde(borrow)]
+        content: Vec<Part<'a>>,
+    }
+    let Ok(outcome) = serde_json::from_str::<Outcome<'_>>(json) else { return Said::new(json) };
+    let mut text = String::new();
+    outcome.content.iter().filter_map(|part| part.text.as_deref()).for_each(|t| push(&mut text, t));
+    Said::new(if text.is_empty() { json } else { &text })
+}
+
 /// The largest character start at or below `at`.
 pub(crate) fn floor_char(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());
@@ -193,6 +206,13 @@ mod tests {
         assert_eq!(prompt(body), "[tool result] line 1");
         let chat = serde_json::json!({"messages": [{"role": "tool", "tool_call_id": "t", "content": "42"}]});
         assert_eq!(prompt(chat), "[tool result] 42");
+    }
+
+    #[test]
+    fn a_tools_result_is_its_text() {
+        let json = r#"{"content":[{"type":"text","text":"one\nrow"},{"type":"image"}],"isError":false}"#;
+        assert_eq!(of_tool(json).line.unwrap(), "one row");
+        assert_eq!(of_tool(r#"{"sql":"select 1"}"#).line.unwrap(), r#"{"sql":"select 1"}"#);
     }
 
     #[test]

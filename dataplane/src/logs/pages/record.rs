@@ -69,7 +69,7 @@ struct Fact {
 /// The conversation.
 struct Talk {
     system: Vec<Part>,
-    system_chars: usize,
+    system_size: String,
     tools: Vec<String>,
     request: String,
     earlier: Vec<Said>,
@@ -216,7 +216,9 @@ fn facts(full: &Full) -> Vec<Fact> {
     fact("Ended by", listed.stop.clone());
     fact("Server", listed.server.clone());
     fact("Method", full.method.clone());
-    fact("Suggested by an answer", full.suggested.map(|yes| if yes { "yes" } else { "no" }.to_owned()));
+    let suggested =
+        |yes: bool| if yes { "yes, by an answer" } else { "no: no answer suggested it" }.to_owned();
+    fact("Suggested", full.suggested.filter(|_| full.suggested_by.is_none()).map(suggested));
     fact("Client", full.user_agent.clone());
     fact("Trace", full.trace_id.clone());
     fact("Upstream’s id", full.answer_id.clone());
@@ -225,8 +227,8 @@ fn facts(full: &Full) -> Vec<Fact> {
         facts.push(Fact { name: "Session", value: session.clone(), link: Some(format!("/logs{link}")) });
     }
     if let Some(id) = full.suggested_by {
-        let (value, link) = ("the answer".to_owned(), Some(format!("/logs/records/{id}")));
-        facts.push(Fact { name: "Suggested in", value, link });
+        let (value, link) = ("this answer".to_owned(), Some(format!("/logs/records/{id}")));
+        facts.push(Fact { name: "Suggested by", value, link });
     }
     facts
 }
@@ -244,11 +246,10 @@ impl Talk {
     fn new(full: &Full) -> Self {
         let Some(said) = &full.conversation else { return Talk::empty() };
         if full.listed.kind == "tool" {
-            let part = |kind, value| Part { kind, text: talk::pretty(value), fold: None, chars: 0 };
-            let said_by = |role: &str, tone, part| Said { role: role.to_owned(), tone, parts: vec![part] };
+            let said_by = |role: &str, tone, parts| Said { role: role.to_owned(), tone, parts };
             let messages = vec![
-                said_by("arguments", "", part(Kind::Text, &said.request)),
-                said_by("result", "answer", part(Kind::Text, &said.answer)),
+                said_by("arguments", "", vec![talk::arguments(&said.request)]),
+                said_by("result", "answer", talk::result(&said.answer)),
             ];
             return Talk { messages, missing: said.missing, ..Talk::empty() };
         }
@@ -267,7 +268,7 @@ impl Talk {
             other => talk::pretty(other),
         };
         Talk {
-            system_chars: system.iter().map(|part| part.chars).sum(),
+            system_size: talk::characters(system.iter().map(|part| part.chars).sum()),
             system,
             tools: talk::tool_names(said),
             request,
@@ -280,7 +281,7 @@ impl Talk {
     fn empty() -> Self {
         Talk {
             system: Vec::new(),
-            system_chars: 0,
+            system_size: String::new(),
             tools: Vec::new(),
             request: String::new(),
             earlier: Vec::new(),
