@@ -6,15 +6,18 @@
 //!
 //! # Layout
 //! - [`scan`]: strict validation and spans
+//! - [`index`]: where values end, noted by a scan
 //! - [`read`]: [`Value`], fields and items of a validated body
 //! - [`text`]: [`Text`], a string still escaped or ours
 //! - [`write`]: objects, arrays, strings into one buffer
 
+mod index;
 pub(crate) mod read;
 pub(crate) mod scan;
 pub(crate) mod text;
 pub(crate) mod write;
 
+pub(crate) use index::Index;
 pub(crate) use read::{Kind, Value};
 pub(crate) use scan::Scanner;
 pub(crate) use text::Text;

@@ -93,8 +93,8 @@ pub fn translate(from: Format, body: &[u8], target: &Target<'_>) -> Result<Trans
     if from == target.format {
         return pass(from, body, target);
     }
-    let text = scan::document(body).map_err(|fault| RequestError(fault.to_string()))?;
-    let root = Value::new(text);
+    let (text, index) = scan::document_with_index(body).map_err(|fault| RequestError(fault.to_string()))?;
+    let root = Value::new(text).with_index(&index);
     if root.kind() != Kind::Object {
         return Err(RequestError("the request body must be a JSON object".into()));
     }

@@ -1,11 +1,14 @@
 //! A lazy reader: walks the fields and items of a body that [`super::scan::document`] has passed, copying nothing.
 
-use super::{Scanner, Text, text::unescape};
+use super::{Index, Scanner, Text, text::unescape};
 use std::borrow::Cow;
 
 /// One value, as the slice of the body where it stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Value<'a>(&'a str);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'a> {
+    text: &'a str,
+    index: Option<&'a Index>,
+}
 
 /// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     text: &'a str,
+    index: Option<&'a Index>,
     scanner: Option<Scanner<'a>>,
 }
 
@@ -29,6 +33,7 @@ pub(crate) struct Fields<'a> {
 #[derive(Debug)]
 pub(crate) struct Items<'a> {
     text: &'a str,
+    index: Option<&'a Index>,
     scanner: Option<Scanner<'a>>,
 }
 
@@ -37,16 +42,28 @@ pub(crate) struct Items<'a> {
 impl<'a> Value<'a> {
     /// `text`: one valid JSON value, white space around it allowed.
     pub(crate) fn new(text: &'a str) -> Self {
-        Value(text.trim_matches([' ', '\n', '\r', '\t']))
+        Value { text: text.trim_matches([' ', '\n', '\r', '\t']), index: None }
+    }
+
+    /// The same value, read with the help of its document's index.
+    pub(crate) fn with_index(self, index: &'a Index) -> Self {
+        Value { index: Some(index), ..self }
+    }
+
+    fn scanner(self) -> Scanner<'a> {
+        match self.index {
+            Some(index) => Scanner::with_index(self.text.as_bytes(), index),
+            None => Scanner::new(self.text.as_bytes()),
+        }
     }
 
     /// The value as it stands in the body.
     pub(crate) fn raw(self) -> &'a str {
-        self.0
+        self.text
     }
 
     pub(crate) fn kind(self) -> Kind {
-        match self.0.as_bytes().first() {
+        match self.text.as_bytes().first() {
             Some(b'{') => Kind::Object,
             Some(b'[') => Kind::Array,
             Some(b'"') => Kind::String,
@@ -62,7 +79,7 @@ impl<'a> Value<'a> {
 
     /// The string, still escaped.
     pub(crate) fn text(self) -> Option<Text<'a>> {
-        self.0.strip_prefix('"')?.strip_suffix('"').map(Text::Raw)
+        self.text.strip_prefix('"')?.strip_suffix('"').map(Text::Raw)
     }
 
     /// The string's characters.
@@ -71,7 +88,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn bool(self) -> Option<bool> {
-        match self.0 {
+        match self.text {
             "true" => Some(true),
             "false" => Some(false),
             _ => None,
@@ -79,24 +96,24 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn u64(self) -> Option<u64> {
-        self.0.parse().ok()
+        self.text.parse().ok()
     }
 
     /// Any number; only to compare with bounds (money and tokens are never floats).
     pub(crate) fn f64(self) -> Option<f64> {
-        if self.kind() == Kind::Number { self.0.parse().ok() } else { None }
+        if self.kind() == Kind::Number { self.text.parse().ok() } else { None }
     }
 
     pub(crate) fn fields(self) -> Fields<'a> {
-        let mut scanner = Scanner::new(self.0.as_bytes());
+        let mut scanner = self.scanner();
         let entered = self.kind() == Kind::Object && scanner.enter_object().unwrap_or(false);
-        Fields { text: self.0, scanner: entered.then_some(scanner) }
+        Fields { text: self.text, index: self.index, scanner: entered.then_some(scanner) }
     }
 
     pub(crate) fn items(self) -> Items<'a> {
-        let mut scanner = Scanner::new(self.0.as_bytes());
+        let mut scanner = self.scanner();
         let entered = self.kind() == Kind::Array && scanner.enter_array().unwrap_or(false);
-        Items { text: self.0, scanner: entered.then_some(scanner) }
+        Items { text: self.text, index: self.index, scanner: entered.then_some(scanner) }
     }
 
     /// The field `name` of an object; the last one counts, as in most parsers.
@@ -122,7 +139,7 @@ impl<'a> Iterator for Fields<'a> {
         if !scanner.next_member().unwrap_or(false) {
             self.scanner = None;
         }
-        Some((unescape(self.text.get(key)?), Value(self.text.get(value)?)))
+        Some((unescape(self.text.get(key)?), Value { text: self.text.get(value)?, index: self.index }))
     }
 }
 
@@ -137,6 +154,6 @@ impl<'a> Iterator for Items<'a> {
         if !scanner.next_item().unwrap_or(false) {
             self.scanner = None;
         }
-        Some(Value(self.text.get(value)?))
+        Some(Value { text: self.text.get(value)?, index: self.index })
     }
 }

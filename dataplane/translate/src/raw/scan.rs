@@ -1,5 +1,6 @@
 //! A strict JSON scanner (RFC 8259): checks the grammar and finds where values stand, in one pass, without recursion.
 
+use super::index::Index;
 use std::ops::Range;
 
 /// The deepest nesting of arrays and objects that is accepted.
@@ -24,6 +25,8 @@ pub(crate) struct Scanner<'a> {
     depth: u32,
     /// Where strings of [`LONG`] bytes and more stand that were passed over.
     long: Vec<Range<usize>>,
+    /// Known ends of values, so that they need not be scanned again.
+    index: Option<&'a Index>,
 }
 
 /// From this length on a string may be an inline image.
@@ -38,16 +41,52 @@ pub(crate) fn document(body: &[u8]) -> Result<&str, Fault> {
     Ok(text)
 }
 
+/// Checks a whole document as [`document`] does, and notes where its larger values end.
+pub(crate) fn document_with_index(body: &[u8]) -> Result<(&str, Index), Fault> {
+    let text = utf8(body)?;
+    let mut scanner = Scanner::new(body);
+    let mut index = Index::new(body);
+    scanner.skip_noting(&mut index)?;
+    scanner.finish()?;
+    Ok((text, index))
+}
+
 /// The body as text.
 pub(crate) fn utf8(body: &[u8]) -> Result<&str, Fault> {
     std::str::from_utf8(body).map_err(|e| Fault { what: "invalid UTF-8", at: e.valid_up_to() })
+}
+
+/// Who is told of the values that are passed over.
+pub(super) trait Notes {
+    /// A string with this span inside its quotes.
+    fn string(&mut self, inner: &Range<usize>);
+    /// A container that is not empty begins.
+    fn open(&mut self, start: usize);
+    /// The innermost container has ended.
+    fn close(&mut self, end: usize);
+}
+
+/// Nobody.
+struct NoIndex;
+
+// === impl NoIndex ===
+
+impl Notes for NoIndex {
+    fn string(&mut self, _: &Range<usize>) {}
+    fn open(&mut self, _: usize) {}
+    fn close(&mut self, _: usize) {}
 }
 
 // === impl Scanner ===
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Scanner { bytes, at: 0, depth: 0, long: Vec::new() }
+        Scanner { bytes, at: 0, depth: 0, long: Vec::new(), index: None }
+    }
+
+    /// A scanner over a part of a document whose index is known.
+    pub(crate) fn with_index(bytes: &'a [u8], index: &'a Index) -> Self {
+        Scanner { index: Some(index), ..Scanner::new(bytes) }
     }
 
     /// The spans inside the quotes of long strings that [`Scanner::skip`] passed.
@@ -150,25 +189,40 @@ impl<'a> Scanner<'a> {
 
     /// Passes over one value, checking it, without recursion: one bit per open container says which kind it is.
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        if let (Some(index), Some(b'{' | b'[' | b'"')) = (self.index, self.peek())
+            && let Some(len) = self.bytes.get(self.at..).and_then(|rest| index.len_at(rest))
+        {
+            self.at += len;
+            return Ok(());
+        }
+        self.skip_noting(&mut NoIndex)
+    }
+
+    fn skip_noting(&mut self, notes: &mut impl Notes) -> Result<(), Fault> {
         let mut objects: u128 = 0;
         let base = self.depth;
         loop {
             match self.peek() {
                 Some(b'"') => {
                     let span = self.string()?;
+                    notes.string(&span);
                     if span.len() >= LONG {
                         self.long.push(span);
                     }
                 }
                 Some(b'{') => {
+                    let start = self.at;
                     if self.enter_object()? {
+                        notes.open(start);
                         objects = objects << 1 | 1;
                         self.key()?;
                         continue;
                     }
                 }
                 Some(b'[') => {
+                    let start = self.at;
                     if self.enter_array()? {
+                        notes.open(start);
                         objects <<= 1;
                         continue;
                     }
@@ -191,6 +245,7 @@ impl<'a> Scanner<'a> {
                 } else if self.next_item()? {
                     break;
                 }
+                notes.close(self.at);
                 objects >>= 1;
             }
         }

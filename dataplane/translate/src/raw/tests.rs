@@ -131,3 +131,25 @@ proptest! {
         prop_assert_eq!(Value::new(&literal).string().unwrap(), text);
     }
 }
+
+/// Reads a value to the bottom.
+fn rewrite(value: Value<'_>) -> String {
+    match value.kind() {
+        Kind::Array => format!("[{}]", value.items().map(rewrite).collect::<Vec<_>>().join(",")),
+        Kind::Object => {
+            let fields = value.fields().map(|(key, value)| format!("{key:?}:{}", rewrite(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        _ => value.raw().to_owned(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_index_changes_nothing_but_speed(body in documents(), wrap in 0usize..12, pad in 0usize..200) {
+        let body = [vec![b'['; wrap], body, format!(",\"{}\"", "x".repeat(pad)).repeat(wrap.min(1)).into_bytes(), vec![b']'; wrap]].concat();
+        if let Ok((text, index)) = super::scan::document_with_index(&body) {
+            prop_assert_eq!(rewrite(Value::new(text).with_index(&index)), rewrite(Value::new(text)));
+        }
+    }
+}

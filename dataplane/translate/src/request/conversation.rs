@@ -165,7 +165,6 @@ pub(crate) enum OutputFormat<'a> {
     Schema {
         name: Option<Text<'a>>,
         schema: Value<'a>,
-        strict: bool,
     },
 }
 

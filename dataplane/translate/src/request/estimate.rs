@@ -27,8 +27,8 @@ pub fn estimate_input_tokens(body_len: usize) -> u64 {
 /// factor, images by size, tools with overhead; biased upward (Claude Code decides by it when to compact: too low is worse
 /// than too high); monotone in content. Never fails on a well-formed body.
 pub fn count_tokens(from: Format, body: &[u8]) -> Result<u64, RequestError> {
-    let text = scan::document(body).map_err(|fault| RequestError(fault.to_string()))?;
-    let root = Value::new(text);
+    let (text, index) = scan::document_with_index(body).map_err(|fault| RequestError(fault.to_string()))?;
+    let root = Value::new(text).with_index(&index);
     if root.kind() != Kind::Object {
         return Err(RequestError("the request body must be a JSON object".into()));
     }

@@ -159,7 +159,7 @@ fn output_config<'a>(value: Value<'a>, conversation: &mut Conversation<'a>, repo
 
 fn output_format(value: Value<'_>) -> Option<OutputFormat<'_>> {
     let schema = value.get("schema").filter(|schema| schema.kind() == Kind::Object)?;
-    Some(OutputFormat::Schema { name: value.get("name").and_then(Value::text), schema, strict: true })
+    Some(OutputFormat::Schema { name: value.get("name").and_then(Value::text), schema })
 }
 
 fn tier(value: Value<'_>) -> Option<Tier> {

@@ -1,7 +1,7 @@
 //! The turns of a conversation as Messages: roles alternate, results lead, no text is empty.
 
 use crate::raw::{Array, Object, Text};
-use crate::request::carrier;
+use crate::request::carrier::is_native;
 use crate::request::conversation::{Block, Conversation, Media, MediaKind, Role, Source, ToolResult, Turn};
 use crate::request::names::Names;
 use crate::request::report::{Field, Report};
@@ -13,20 +13,18 @@ pub(super) fn messages(
     out: &mut Vec<u8>,
     report: &mut Report,
 ) {
-    let last = conversation.turns.iter().rposition(|turn| turn.blocks.iter().any(is_sent));
+    // A turn that says nothing would stand between two of the other role, which then would not be one message.
+    let turns: Vec<_> = conversation.turns.iter().filter(|turn| turn.blocks.iter().any(is_sent)).collect();
     let mut list = Array::new(out);
-    let mut rest = conversation.turns.as_slice();
-    let mut at = 0;
-    while let Some(first) = rest.first() {
-        let assistant = first.role == Role::Assistant;
-        let same = rest.iter().take_while(|turn| (turn.role == Role::Assistant) == assistant).count();
-        let (group, tail) = rest.split_at(same.max(1));
-        let ends_here = last.is_some_and(|last| last < at + group.len() && last >= at);
-        message(group, assistant && ends_here, names, &mut list, report);
-        at += group.len();
-        rest = tail;
+    let mut groups = turns.chunk_by(|a, b| is_assistant(a) == is_assistant(b)).peekable();
+    while let Some(group) = groups.next() {
+        message(group, groups.peek().is_none(), names, &mut list, report);
     }
     list.end();
+}
+
+fn is_assistant(turn: &Turn<'_>) -> bool {
+    turn.role == Role::Assistant
 }
 
 fn is_sent(block: &Block<'_>) -> bool {
@@ -38,19 +36,11 @@ fn is_sent(block: &Block<'_>) -> bool {
     }
 }
 
-/// Opaque state that Anthropic made itself.
-fn is_native(opaque: &Text<'_>) -> bool {
-    !opaque.is_empty() && !opaque.starts_with(carrier::TAG)
-}
-
-/// One message of a group of turns. `prefill`: it is the last and the assistant's, so its text must not end in white space.
-fn message(group: &[Turn<'_>], prefill: bool, names: &Names, list: &mut Array<'_>, report: &mut Report) {
-    let sent = |turn: &Turn<'_>| turn.blocks.iter().any(is_sent);
-    if !group.iter().any(sent) {
-        return;
-    }
+/// One message of a group of turns. The text of a last one that is the assistant's must not end in white space.
+fn message(group: &[&Turn<'_>], is_last: bool, names: &Names, list: &mut Array<'_>, report: &mut Report) {
     let mut message = list.object();
-    let assistant = group.first().is_some_and(|turn| turn.role == Role::Assistant);
+    let assistant = group.iter().any(|turn| is_assistant(turn));
+    let prefill = assistant && is_last;
     message.str("role", if assistant { "assistant" } else { "user" });
     let mut content = message.array("content");
     let blocks: Vec<_> =

@@ -101,8 +101,7 @@ fn response_format<'a>(value: Value<'a>, report: &mut Report) -> Option<OutputFo
         "json_schema" => {
             let inner = value.get("json_schema")?;
             let schema = inner.get("schema").filter(|schema| schema.kind() == Kind::Object)?;
-            let strict = inner.get("strict").and_then(Value::bool) == Some(true);
-            Some(OutputFormat::Schema { name: inner.get("name").and_then(Value::text), schema, strict })
+            Some(OutputFormat::Schema { name: inner.get("name").and_then(Value::text), schema })
         }
         "text" => None,
         other => {

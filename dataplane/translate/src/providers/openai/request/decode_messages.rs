@@ -105,13 +105,14 @@ fn tool_use<'a>(id: Cow<'a, str>, function: Value<'a>) -> Block<'a> {
 /// Reasoning as our answers gave it; only with the signature it came with is it worth sending back.
 fn reasoning(detail: Value<'_>) -> Option<Block<'_>> {
     let field = |name| detail.get(name).and_then(Value::text);
-    let native = |opaque: &Text<'_>| !opaque.is_empty() && !opaque.starts_with(carrier::TAG);
     match detail.type_name().as_ref() {
         "reasoning.text" => {
-            let signature = field("signature").filter(native)?;
+            let signature = field("signature").filter(carrier::is_native)?;
             Some(Block::Thinking { text: field("text").unwrap_or(Text::Raw("")), signature: Some(signature) })
         }
-        "reasoning.encrypted" => Some(Block::RedactedThinking { data: field("data").filter(native)? }),
+        "reasoning.encrypted" => {
+            Some(Block::RedactedThinking { data: field("data").filter(carrier::is_native)? })
+        }
         _ => None,
     }
 }

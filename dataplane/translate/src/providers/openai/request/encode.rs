@@ -14,7 +14,6 @@ const STOPS: usize = 4;
 
 /// Everything that the parts of the encoder look at.
 pub(super) struct Context<'c> {
-    pub(super) target: &'c Target<'c>,
     pub(super) server: Server,
     pub(super) family: Family,
     pub(super) names: &'c Names,
@@ -28,7 +27,7 @@ pub(crate) fn encode(
     size_hint: usize,
     report: &mut Report,
 ) -> Vec<u8> {
-    let context = Context { target, server: server(target.provider), family: family(target.model), names };
+    let context = Context { server: server(target.provider), family: family(target.model), names };
     let mut out = Vec::with_capacity(size_hint + size_hint / 8 + 512);
     let mut body = Object::new(&mut out);
     body.str("model", target.model);

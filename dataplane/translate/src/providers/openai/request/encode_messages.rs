@@ -250,8 +250,7 @@ fn reasoning(blocks: &[Block<'_>], message: &mut Object<'_>) {
         .iter()
         .filter_map(|block| match block {
             Block::Thinking { text, signature } if !text.is_empty() => {
-                let ours = signature.as_ref().is_none_or(|s| s.is_empty() || s.starts_with(carrier::TAG));
-                ours.then_some(text)
+                (!signature.as_ref().is_some_and(carrier::is_native)).then_some(text)
             }
             _ => None,
         })
