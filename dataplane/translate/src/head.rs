@@ -43,20 +43,23 @@ pub struct Head {
     pub choices: u64,
     /// Just after the opening brace of the body: where a missing field is inserted.
     pub insert_at: usize,
-    /// Images sent inline (base64), and how many bytes of the body they are.
+    /// Images, and how many bytes of the body are theirs.
     pub images: Images,
     /// Whether a Messages body carries reasoning that only another provider can read (it came from a translated answer).
     /// Anthropic would refuse the request for good; [`splice`](splice()) takes those blocks out: call it when this is set.
     pub foreign_reasoning: bool,
 }
 
-/// Inline images of a body: bytes that are no text, so they must not be estimated as text.
+/// Images of a body: inline ones are bytes that are no text, so they must not be estimated as text; of the others only an address
+/// is in the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Images {
-    /// How many.
+    /// How many there are inline (small ones, under 4 kB, pass for text).
     pub count: u64,
     /// The length of their base64 in the body, in bytes.
     pub bytes: usize,
+    /// At most how many images and documents there are besides: by URL or file id, or inline but small.
+    pub others: u64,
 }
 
 /// The output cap a client sent.
@@ -93,12 +96,14 @@ const IMAGE_TOKENS_UPPER: u64 = 5_000;
 // === impl Head ===
 
 impl Head {
-    /// An estimate of the input tokens that is never too low, for holds. Closer than
-    /// [`estimate_input_tokens_upper`](crate::request::estimate_input_tokens_upper) when images are sent inline.
+    /// An estimate of the input tokens for holds that is never too low for text and images (a long document of which the body
+    /// holds only the address can be more). It knows images from text, which
+    /// [`estimate_input_tokens_upper`](crate::request::estimate_input_tokens_upper) cannot.
     pub fn input_tokens_upper(&self, body_len: usize) -> u64 {
         let text = body_len.saturating_sub(self.images.bytes);
-        crate::request::estimate_input_tokens_upper(text)
-            .saturating_add(self.images.count.saturating_mul(IMAGE_TOKENS_UPPER))
+        crate::request::estimate_input_tokens_upper(text).saturating_add(
+            self.images.count.saturating_add(self.images.others).saturating_mul(IMAGE_TOKENS_UPPER),
+        )
     }
 
     /// The likely input tokens, for rates: [`estimate_input_tokens`](crate::request::estimate_input_tokens) of the text, and 1,500 an image.

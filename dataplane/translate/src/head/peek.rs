@@ -174,13 +174,20 @@ impl<'a> Peek<'a> {
         }
     }
 
-    /// Which of the long strings are images.
+    /// Which of the long strings are images, and what other images are mentioned.
     fn images(&self, long: &[Range<usize>]) -> Images {
         let mut images = Images::default();
         for span in long.iter().filter(|span| is_image(self.format, self.text, span)) {
             images.count += 1;
             images.bytes += span.len();
         }
+        // Inside a text these words would have a backslash before the quote.
+        let count = |word: &str| memmem::find_iter(self.text.as_bytes(), word).count() as u64;
+        let mentioned = match self.format {
+            Format::Messages => count("\"image\"") + count("\"document\""),
+            Format::Chat => count("\"image_url\"").div_ceil(2) + count("\"file_id\""),
+        };
+        images.others = mentioned.saturating_sub(images.count);
         images
     }
 }

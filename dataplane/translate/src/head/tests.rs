@@ -151,6 +151,18 @@ fn inline_images_are_not_counted_as_text() {
     assert_eq!(read(Messages, &text).images, Images::default());
 }
 
+#[test]
+fn images_by_address_are_held_for() {
+    let messages = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x/y"}}]}]}"#;
+    let chat = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y"}}]}]}"#;
+    for (format, body) in [(Messages, messages), (Chat, chat)] {
+        assert_eq!(read(format, body).images, Images { count: 0, bytes: 0, others: 1 });
+        assert!(read(format, body).input_tokens_upper(body.len()) > 5_000);
+    }
+    let text = json!({"model": "m", "messages": [{"role": "user", "content": messages}]}).to_string();
+    assert_eq!(read(Messages, &text).images.others, 0);
+}
+
 /// Bodies with the fields that are read, in any order, amid others.
 fn bodies() -> impl Strategy<Value = (Format, String)> {
     let field = prop_oneof![
