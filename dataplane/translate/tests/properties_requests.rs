@@ -1,5 +1,7 @@
 //! What holds of every request translation, whatever the client sends.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read what it made must fail")]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tollgate_translate::request::{Target, count_tokens, translate};

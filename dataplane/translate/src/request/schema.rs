@@ -203,7 +203,7 @@ pub(crate) fn for_structured_output(schema: Value<'_>) -> Cow<'_, str> {
             object.insert("additionalProperties".into(), Tree::Bool(false));
         }
         if kind.is_some() {
-            object.retain(|key, value| !(LIMITS.contains(&key.as_str()) && !value.is_object()));
+            object.retain(|key, value| !LIMITS.contains(&key.as_str()) || value.is_object());
         }
     });
     if let Some(object) = tree.as_object_mut() {

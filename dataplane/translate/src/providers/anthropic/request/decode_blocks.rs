@@ -160,6 +160,7 @@ fn web_search(fields: &Fields<'_>) -> String {
         let field = |name| hit.get(name).and_then(Value::string).unwrap_or_default();
         text.push_str(&format!("\n- {} ({})", field("title"), field("url")));
     }
+    text.push_str("\n\n");
     text
 }
 
