@@ -298,9 +298,9 @@ async fn whole(
         Through::Tap(tap) => {
             tap.feed(&body);
             tap.end();
-            if body.is_empty() {
-                // An empty 200 is fatal for Claude Code, a 502 is retried.
-                return Err(broke("the upstream answered 200 without a body"));
+            if !tap.summary().complete {
+                // An empty or malformed 200 is fatal for Claude Code; a 502 is retried.
+                return Err(broke("the upstream answered 200 without an answer in its API's shape"));
             }
             body
         }
@@ -355,6 +355,12 @@ async fn begin_stream(
     response: Response<Incoming>,
 ) -> Result<Answered, Failed> {
     let (parts, mut upstream) = response.into_parts();
+    let kind = header(&parts.headers, "content-type").unwrap_or_default();
+    if !kind.starts_with("text/event-stream") {
+        return Err(broke(&format!(
+            "the upstream answered a request for a stream with content type {kind:?}"
+        )));
+    }
     let mut through = through(exchange, decoded, candidate, outgoing, true);
     let first = match tokio::time::timeout(FIRST_PIECE, upstream.frame()).await {
         Err(_) => Bytes::new(), // silent, but alive: the client gets its headers and heartbeats

@@ -12,11 +12,24 @@ const IDLE: Duration = Duration::from_secs(30);
 /// What is set aside at once for a body of a declared length; more grows as it comes.
 const MAX_PREALLOCATED: usize = 1 << 20;
 
+/// What is read of an unwanted body at most.
+const DISCARD: usize = 64 << 20;
+/// How long it is read at most.
+const DISCARD_TIME: Duration = Duration::from_secs(10);
+
 /// Reads a whole body of at most `limit` bytes.
 pub async fn receive(headers: &HeaderMap, mut body: Incoming, limit: usize) -> Result<Bytes, GatewayError> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
+    match collect(headers, &mut body, limit).await {
+        Ok(whole) => Ok(whole),
+        Err(error) => {
+            discard(body).await;
+            Err(error)
+        }
+    }
+}
+
+async fn collect(headers: &HeaderMap, body: &mut Incoming, limit: usize) -> Result<Bytes, GatewayError> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(GatewayError::BadRequest(
             "the request body must not be compressed (content-encoding)".into(),
         ));
@@ -28,7 +41,7 @@ pub async fn receive(headers: &HeaderMap, mut body: Incoming, limit: usize) -> R
     let mut whole: Option<BytesMut> = None;
     let mut first: Option<Bytes> = None;
     let mut size = 0_usize;
-    while let Some(piece) = next(&mut body).await? {
+    while let Some(piece) = next(body).await? {
         size = size.saturating_add(piece.len());
         if size > limit {
             return Err(GatewayError::TooLarge { limit });
@@ -47,6 +60,26 @@ pub async fn receive(headers: &HeaderMap, mut body: Incoming, limit: usize) -> R
         }
     }
     Ok(whole.map_or_else(|| first.unwrap_or_default(), BytesMut::freeze))
+}
+
+/// Takes in what is left of a body that nobody wants, within bounds: a client that is still sending would otherwise lose the
+/// error it is answered with, as its connection is reset under it.
+pub async fn discard<B>(mut body: B)
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let all = async {
+        let mut left = DISCARD;
+        while let Some(Ok(frame)) = body.frame().await {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(size) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // A client that goes on beyond the bounds is cut off: it was going to fail anyway.
+    tokio::time::timeout(DISCARD_TIME, all).await.unwrap_or_default();
 }
 
 async fn next(body: &mut Incoming) -> Result<Option<Bytes>, GatewayError> {

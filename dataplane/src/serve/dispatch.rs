@@ -9,7 +9,7 @@ use crate::{
     error::GatewayError,
     gateway::Gateway,
     mcp,
-    request::{self, identify::identify},
+    request::{self, identify::identify, receive},
     respond,
     snapshot::{KeyNode, Snapshot},
 };
@@ -58,7 +58,7 @@ impl Service {
         let endpoint = endpoint(&parts.method, &path);
         let format = format_of(&endpoint);
         if let Err(error) = guard::check(&self.gateway.options, &parts.headers, &parts.uri, self.loopback) {
-            return respond::error(format, &error, id);
+            return turned_away(body, respond::error(format, &error, id)).await;
         }
         match endpoint {
             Endpoint::Generate(_) | Endpoint::CountTokens | Endpoint::Models(..) => {
@@ -71,10 +71,12 @@ impl Service {
             Endpoint::Healthz => text(StatusCode::OK, "ok\n"),
             Endpoint::Readyz if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
             Endpoint::Readyz => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            Endpoint::WrongMethod(format, allow) => wrong_method(format, &parts.method, &path, allow, id),
+            Endpoint::WrongMethod(format, allow) => {
+                turned_away(body, wrong_method(format, &parts.method, &path, allow, id)).await
+            }
             Endpoint::Unknown(format) => {
                 let words = format!("{} {path} does not exist here; see / for what does", parts.method);
-                respond::error(format, &GatewayError::NoSuchEndpoint(words), id)
+                turned_away(body, respond::error(format, &GatewayError::NoSuchEndpoint(words), id)).await
             }
         }
     }
@@ -93,7 +95,7 @@ impl Service {
                 let agent = request::header(&parts.headers, "user-agent").map(str::to_owned);
                 let status = respond::status(format, &error);
                 self.gateway.record_turned_away(id, status, error.to_string(), agent);
-                return respond::error(format, &error, id);
+                return turned_away(body, respond::error(format, &error, id)).await;
             }
         };
         let gateway = self.gateway.clone();
@@ -117,7 +119,7 @@ impl Service {
                         .headers_mut()
                         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
                 }
-                response
+                turned_away(request.into_body(), response).await
             }
         }
     }
@@ -164,6 +166,12 @@ const WELCOME: &str = "Tollgate, the gateway for coding agents.
   MCP             POST /mcp                      (claude mcp add --transport http tollgate http://<this address>/mcp)
   What happened   GET  /logs
 ";
+
+/// An answer to a request whose body nobody reads.
+async fn turned_away(body: Incoming, response: Response<Body>) -> Response<Body> {
+    receive::discard(body).await;
+    response
+}
 
 fn format_of(endpoint: &Endpoint<'_>) -> Format {
     match endpoint {
