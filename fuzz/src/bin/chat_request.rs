@@ -1,0 +1,7 @@
+//! The parser of Chat requests, their splices and their translation.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tollgate_translate::Format;
+
+fuzz_target!(|body: &[u8]| tollgate_fuzz::request(Format::Chat, body));
