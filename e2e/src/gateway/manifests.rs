@@ -1,6 +1,8 @@
 //! Manifests for tests: the same YAML that users write.
 
 use crate::provider::DEFAULT_KEY;
+use anyhow::Context;
+use std::path::Path;
 
 /// A set of manifest files.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +24,22 @@ impl Manifests {
             .file("secret.yaml", &secret("provider", "apiKey", DEFAULT_KEY))
             .file("anthropic.yaml", &route("anthropic", "anthropic", url, "retry: {attempts: 0}"))
             .file("openai.yaml", &route("openai", "openAI", &format!("{url}/v1"), "retry: {attempts: 0}"))
+    }
+
+    /// `deploy/samples/`, with other addresses in place of the demo's fixed ones.
+    pub fn samples(replace: &[(&str, String)]) -> anyhow::Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples");
+        let mut manifests = Self::new();
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("{} is missing", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let mut text = std::fs::read_to_string(&path)?;
+            for (from, to) in replace {
+                text = text.replace(from, to);
+            }
+            manifests = manifests.file(&name, &text);
+        }
+        Ok(manifests)
     }
 
     /// One more file.
