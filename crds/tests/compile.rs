@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "compile/api_server.rs"]
+mod api_server;
 #[path = "compile/cases.rs"]
 mod cases;
+#[path = "compile/documents.rs"]
+mod documents;
 #[path = "compile/outcomes.rs"]
 mod outcomes;
 #[path = "compile/properties.rs"]

@@ -291,6 +291,11 @@ impl Compiler<'_, '_> {
         self.problems.unique("tools", "server", rules.iter().map(|r| r.server.as_str()));
         for (i, rule) in rules.iter().enumerate() {
             self.problems.checked(format!("spec.tools[{i}].server"), check::dns_label(&rule.server));
+            if !rule.deny.is_empty() && rule.allow.is_empty() && rule.approve.is_empty() {
+                let message =
+                    "takes away from allow, which names no tool: write allow: [\"*\"] for the others";
+                self.problems.invalid(format!("spec.tools[{i}].deny"), message);
+            }
             for (list, patterns) in [("allow", &rule.allow), ("deny", &rule.deny), ("approve", &rule.approve)]
             {
                 for (j, pattern) in patterns.iter().enumerate() {

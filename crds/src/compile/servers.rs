@@ -12,7 +12,7 @@ use crate::{
 use tollgate_proto::{Resources, v1};
 
 /// Headers that HTTP itself or the gateway sets.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 14] = [
     "accept",
     "connection",
     "content-encoding",
@@ -20,6 +20,7 @@ const RESERVED: [&str; 13] = [
     "content-type",
     "host",
     "keep-alive",
+    "last-event-id",
     "mcp-protocol-version",
     "mcp-session-id",
     "te",

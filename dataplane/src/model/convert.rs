@@ -13,6 +13,8 @@ pub mod route;
 pub mod server;
 
 #[cfg(test)]
+mod round_trip;
+#[cfg(test)]
 mod tests;
 
 use super::{Export, Globs, Invalid, ObjectId, Secret};

@@ -1,0 +1,106 @@
+//! One row a document that is wrong outside of its spec, beside the good ones of `cases.rs`.
+
+use super::{
+    cases::{GOOD, Row},
+    input, told,
+};
+use tollgate_crds::compile::{Options, compile};
+
+/// `(document, what is said of it)`, for what is wrong outside of a spec.
+#[test]
+fn documents() {
+    let rows: &[Row] = &[
+        ("kind: VirtualKey", &["case.yaml:22: the object has no apiVersion"]),
+        ("apiVersion: tollgate.dev/v1alpha1", &["case.yaml:22: the object has no kind"]),
+        (
+            "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nspec: {}",
+            &["case.yaml:22: the VirtualKey has no metadata.name"],
+        ),
+        ("- a\n- b", &["case.yaml:22: the document is not an object"]),
+        (
+            "{apiVersion: tollgate.dev/v1, kind: VirtualKey, metadata: {name: x}}",
+            &["case.yaml:22: VirtualKey of tollgate.dev/v1 is unknown: this version knows"],
+        ),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKeys, metadata: {name: x}}",
+            &["case.yaml:22: VirtualKeys of tollgate.dev/v1alpha1 is unknown"],
+        ),
+        (
+            "{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}}",
+            &["case.yaml:22: Deployment of apps/v1 is unknown here, and not read"],
+        ),
+        (
+            "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: x\nspec: {}",
+            &["case.yaml:25:5: did not find expected ',' or '}', while parsing a flow mapping"],
+        ),
+        ("a: b\n c: d", &["case.yaml:23:3: mapping values are not allowed in this context"]),
+        ("a: &a [*a, *a]\nb: [*c]", &["case.yaml:"]),
+        ("kind: List\napiVersion: v1", &["case.yaml:22: the List has no items"]),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKey, metadata: {name: x}}",
+            &["case.yaml:22: VirtualKey default/x: Accepted Invalid spec: missing field `spec`"],
+        ),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKey, metadata: {name: x, namepsace: y}, spec: {}}",
+            &["case.yaml:22: VirtualKey default/x: Accepted Invalid metadata.namepsace: is not a field"],
+        ),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKey, metadata: {name: x}, spec: {}, stats: {}}",
+            &["case.yaml:22: VirtualKey default/x: Accepted Invalid stats: is not a field"],
+        ),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKey, metadata: {name: a/b}, spec: {}}",
+            &[
+                "case.yaml:22: VirtualKey default/a/b: Accepted Invalid metadata.name: `a/b` must not contain `/`",
+            ],
+        ),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKey, metadata: {name: x, namespace: A}, spec: {}}",
+            &["case.yaml:22: VirtualKey A/x: Accepted Invalid metadata.namespace: `A` is not a name"],
+        ),
+        (
+            "{apiVersion: tollgate.dev/v1alpha1, kind: VirtualKey, metadata: {name: team}, spec: {}}",
+            &[
+                "case.yaml:22: VirtualKey default/team: Accepted Conflict metadata.name: this object is already defined at case.yaml:17",
+            ],
+        ),
+        (
+            "{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {a: '${UNSET}'}}",
+            &[
+                "case.yaml:22: Secret default/x: Accepted Invalid stringData.a: the environment variable UNSET is not set",
+            ],
+        ),
+        (
+            "{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {a: '${SET'}}",
+            &["case.yaml:22: Secret default/x: Accepted Invalid stringData.a: has a `${` without `}`"],
+        ),
+        (
+            "{apiVersion: v1, kind: Secret, metadata: {name: x}, data: {a: hush!}}",
+            &["case.yaml:22: Secret default/x: Accepted Invalid data.a: is not base64"],
+        ),
+        (
+            "{apiVersion: v1, kind: Secret, metadata: {name: x}, stringData: {a: 12345}}",
+            &[
+                "case.yaml:22: Secret default/x: Accepted Invalid stringData.a: is not a string: put it in quotes",
+            ],
+        ),
+        (
+            "{apiVersion: v1, kind: Secret, metadata: {name: x}, stringdata: {a: b}}",
+            &["case.yaml:22: Secret default/x: Accepted Invalid stringdata: is not a field"],
+        ),
+    ];
+    let mut failures = Vec::new();
+    for (document, expected) in rows {
+        let (input, mut said) = input(&format!("{GOOD}{document}\n"), Options::STANDALONE);
+        let outcome = compile(&input);
+        said.extend(told(&outcome));
+        let as_expected = said.len() == expected.len()
+            && said.iter().zip(*expected).all(|(said, expected)| said.starts_with(expected));
+        if !as_expected {
+            failures.push(format!("{document}\n  said:     {said:#?}\n  expected: {expected:#?}"));
+        }
+        assert!(outcome.resources.len() >= 4, "{document}: {:?}", outcome.resources);
+        assert!(!format!("{said:?}{outcome:?}").contains("12345") && !format!("{said:?}").contains("hush"));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
