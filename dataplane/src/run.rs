@@ -4,10 +4,11 @@ use crate::{
     args::Args,
     config::folder,
     gateway::{Gateway, Options},
-    mcp,
+    logs::{self, KeySpend, LogsState},
+    mcp, money,
     records::{self, Recorder},
     serve::{self, dispatch::Service},
-    snapshot::Snapshot,
+    snapshot::{KeyNode, Snapshot},
 };
 use anyhow::Context;
 use std::{
@@ -48,7 +49,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     tokio::spawn(sweep(gateway.clone()));
     let endpoint =
         mcp::Endpoint::new(recorder.sink(), &[mcp::keys::load_or_create(&args.data.join("sealing.key"))?])?;
-    let service = Service::new(gateway, endpoint, axum::Router::new(), address.ip().is_loopback());
+    let pages = logs(&gateway, store);
+    let service = Service::new(gateway, endpoint, pages, address.ip().is_loopback());
     tracing::info!(after_ms = started.elapsed().as_millis() as u64, "listening on http://{address}");
     serve::serve(listener, Arc::new(service), stop(), args.drain).await?;
     recorder.flush().await;
@@ -94,6 +96,26 @@ async fn sweep(gateway: Arc<Gateway>) {
             gateway.record_expired(dead);
         }
     }
+}
+
+/// `/logs`, with the ledger's state for its spend page.
+fn logs(gateway: &Arc<Gateway>, store: records::Store) -> axum::Router {
+    let gateway = gateway.clone();
+    logs::router(LogsState { store, budgets: Arc::new(move || key_spend(&gateway)) })
+}
+
+fn key_spend(gateway: &Gateway) -> Vec<KeySpend> {
+    let (snapshot, now) = (gateway.snapshot(), gateway.now());
+    let state = |node: &Arc<KeyNode>| KeySpend {
+        tree: node.path.iter().map(|key| key.id.shared()).collect(),
+        budgets: money::all_levels(node)
+            .first()
+            .map(|level| gateway.ledger.state(level, now))
+            .unwrap_or_default(),
+    };
+    let mut all: Vec<KeySpend> = snapshot.keys().map(state).collect();
+    all.sort_by(|a, b| a.tree.first().cmp(&b.tree.first()));
+    all
 }
 
 async fn stop() {

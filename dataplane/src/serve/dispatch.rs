@@ -8,8 +8,13 @@ use crate::{
     body::{Body, empty, full},
     error::GatewayError,
     gateway::Gateway,
+    logs::{self, Viewer},
     mcp,
-    request::{self, identify::identify, receive},
+    request::{
+        self,
+        identify::{check, hash, identify},
+        receive,
+    },
     respond,
     snapshot::{KeyNode, Snapshot},
 };
@@ -135,14 +140,18 @@ impl Service {
     }
 
     /// Who looks at the logs: on loopback everyone; else a key sees its own, a team's token its subtree.
-    fn viewer(&self, headers: &http::HeaderMap) -> crate::logs::Viewer {
+    fn viewer(&self, headers: &http::HeaderMap) -> Viewer {
         if self.loopback {
-            return crate::logs::Viewer::All;
+            return Viewer::All;
         }
-        let snapshot = self.gateway.snapshot();
-        match identify(&snapshot, headers, false, self.gateway.now()) {
-            Ok(node) => crate::logs::Viewer::Keys([node.id().shared()].into()),
-            Err(_) => crate::logs::Viewer::Nobody,
+        let (snapshot, now) = (self.gateway.snapshot(), self.gateway.now());
+        let by_cookie = || {
+            let node = snapshot.key_by_token(&hash(logs::credential(headers)?))?;
+            check(node, now).is_ok().then(|| node.clone())
+        };
+        match identify(&snapshot, headers, false, now).ok().or_else(by_cookie) {
+            Some(node) => Viewer::Keys([node.id().shared()].into()),
+            None => Viewer::Nobody,
         }
     }
 
