@@ -32,14 +32,14 @@ struct Wire<'a> {
     stop_reason: Str<'a>,
     #[serde(borrow)]
     stop_sequence: Str<'a>,
-    usage: Obj<usage::Wire>,
+    usage: Obj<Box<usage::Wire>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
 /// Hands out a body. An error is a body that is no JSON object.
 pub(crate) fn decode(body: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), serde_json::Error> {
-    let wire: Wire<'_> = serde_json::from_slice(body)?;
+    let wire: Wire<'_> = json::parse(body)?;
     if let Some(error) = wire.error {
         on(Event::Error(error::inside(Format::Messages, error.get())));
         return Ok(());

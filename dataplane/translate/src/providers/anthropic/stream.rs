@@ -8,7 +8,7 @@ use crate::{
         sse,
     },
     error,
-    json::{Num, Obj, Str},
+    json::{self, Num, Obj, Str},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,20 +36,20 @@ enum Block {
     Foreign,
 }
 
-/// Any event of the stream.
+/// Any event of the stream. What most events lack is boxed: the parser moves these structs.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Wire<'a> {
     #[serde(borrow, rename = "type")]
     kind: Str<'a>,
     #[serde(borrow)]
-    message: Obj<Message<'a>>,
+    message: Obj<Box<Message<'a>>>,
     index: Num,
     #[serde(borrow)]
-    content_block: Obj<ContentBlock<'a>>,
+    content_block: Obj<Box<ContentBlock<'a>>>,
     #[serde(borrow)]
     delta: Obj<Delta<'a>>,
-    usage: Obj<usage::Wire>,
+    usage: Obj<Box<usage::Wire>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -61,7 +61,7 @@ struct Message<'a> {
     id: Str<'a>,
     #[serde(borrow)]
     model: Str<'a>,
-    usage: Obj<usage::Wire>,
+    usage: Obj<Box<usage::Wire>>,
 }
 
 /// A content block, as it starts in a stream or stands in a whole body.
@@ -113,7 +113,7 @@ impl Decoder {
         on: &mut impl FnMut(Event<'_>),
     ) -> Result<(), serde_json::Error> {
         let Some(data) = frame.data.filter(|data| !data.is_empty()) else { return Ok(()) };
-        let wire: Wire<'_> = serde_json::from_slice(data)?;
+        let wire: Wire<'_> = json::parse(data)?;
         let kind = wire.kind.some().unwrap_or_else(|| std::str::from_utf8(frame.name).unwrap_or_default());
         match kind {
             "content_block_delta" => self.delta(&wire, on),
@@ -138,7 +138,7 @@ impl Decoder {
         self.usage(&message.usage, on);
     }
 
-    fn usage(&mut self, usage: &Obj<usage::Wire>, on: &mut impl FnMut(Event<'_>)) {
+    fn usage(&mut self, usage: &Obj<Box<usage::Wire>>, on: &mut impl FnMut(Event<'_>)) {
         if let Some(usage) = &usage.0 {
             usage.merge_into(&mut self.usage);
             on(Event::Usage(self.usage));

@@ -16,7 +16,7 @@ pub(crate) fn decode(
     all_choices: bool,
     on: &mut impl FnMut(Event<'_>),
 ) -> Result<(), serde_json::Error> {
-    let wire: Wire<'_> = serde_json::from_slice(body)?;
+    let wire: Wire<'_> = json::parse(body)?;
     let mut failed = false;
     Decoder::new(all_choices).completion(&wire, &mut |event| {
         failed |= matches!(event, Event::Error(_));

@@ -12,7 +12,7 @@ use crate::{
         sse,
     },
     error,
-    json::{List, Num, Obj, Str, Text},
+    json::{self, List, Num, Obj, Str, Text},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -38,7 +38,7 @@ pub(super) struct Wire<'a> {
     model: Str<'a>,
     #[serde(borrow)]
     choices: List<Choice<'a>>,
-    usage: Obj<usage::Wire>,
+    usage: Obj<Box<usage::Wire>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
@@ -50,7 +50,7 @@ struct Choice<'a> {
     #[serde(borrow)]
     delta: Obj<Delta<'a>>,
     #[serde(borrow)]
-    message: Obj<Delta<'a>>,
+    message: Obj<Box<Delta<'a>>>,
     #[serde(borrow)]
     finish_reason: Str<'a>,
     /// vLLM's name for the stop sequence that was met.
@@ -127,7 +127,7 @@ impl Decoder {
             on(Event::End);
             return Ok(());
         }
-        let wire: Wire<'_> = serde_json::from_slice(data)?;
+        let wire: Wire<'_> = json::parse(data)?;
         self.completion(&wire, on);
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Decoder {
 
     fn choice(&mut self, choice: &Choice<'_>, on: &mut impl FnMut(Event<'_>)) {
         let first = choice.index.get() == 0;
-        if let Some(delta) = choice.delta.0.as_ref().or(choice.message.0.as_ref()) {
+        if let Some(delta) = choice.delta.0.as_ref().or(choice.message.0.as_deref()) {
             if first {
                 self.delta(delta, on);
             } else {
