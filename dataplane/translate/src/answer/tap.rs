@@ -196,7 +196,7 @@ fn close_whole(
         collector.fail(error);
     } else if too_long {
         collector.finish();
-    } else if read.is_err() {
+    } else if read.is_err() || !collector.over() {
         collector.fail(broken("the upstream's answer is not the JSON that its API promises"));
     }
 }

@@ -237,6 +237,26 @@ fn whole_bodies_are_read_at_their_end() {
 }
 
 #[test]
+fn a_body_that_is_no_answer_is_not_complete() {
+    for body in ["", "{}", "[]", "7", "<html>", "{\"id\":\"x\",\"choices\":[]}", "{\"type\":\"pong\"}"] {
+        for format in [Format::Messages, Format::Chat] {
+            let mut tap = Tap::new(format, false, false, false);
+            tap.feed(body.as_bytes());
+            tap.end();
+            assert!(!tap.summary().complete && tap.summary().error.is_some(), "{body:?} in {format:?}");
+        }
+    }
+    let mut tap = Tap::new(Format::Chat, false, false, false);
+    tap.feed(br#"{"error":{"message":"busy","code":503}}"#);
+    tap.end();
+    assert_eq!(tap.summary().error.as_ref().map(|error| error.kind), Some(Kind::Overloaded));
+    let mut tap = Tap::new(Format::Messages, false, false, false);
+    tap.feed(br#"{"type":"message","content":[],"stop_reason":"end_turn"}"#);
+    tap.end();
+    assert!(tap.summary().complete, "an upstream's empty message is an answer, if a short one");
+}
+
+#[test]
 fn what_cannot_be_read_passes() {
     let garbage = "data: not json\n\nevent: content_block_delta\ndata: [1]\n\ndata: {\"type\":7}\n\n";
     let mut tap = Tap::new(Format::Messages, true, true, false);

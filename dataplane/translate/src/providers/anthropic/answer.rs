@@ -22,6 +22,8 @@ use serde_json::value::RawValue;
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Wire<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Str<'a>,
     #[serde(borrow)]
     id: Str<'a>,
     #[serde(borrow)]
@@ -37,11 +39,14 @@ struct Wire<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Hands out a body. An error is a body that is no JSON object.
+/// Hands out a body. An error is a body that is no JSON object; a body that is no message has no end.
 pub(crate) fn decode(body: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), serde_json::Error> {
     let wire: Wire<'_> = json::parse(body)?;
     if let Some(error) = wire.error {
         on(Event::Error(error::inside(Format::Messages, error.get())));
+        return Ok(());
+    }
+    if wire.kind.get() != "message" && wire.content.0.is_empty() {
         return Ok(());
     }
     on(Event::Start { id: wire.id.some(), model: wire.model.some() });

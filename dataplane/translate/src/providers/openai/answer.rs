@@ -10,7 +10,8 @@ use crate::{
     json,
 };
 
-/// Hands out a body; `all_choices` as in [`Decoder::new`]. An error is a body that is no JSON object.
+/// Hands out a body; `all_choices` as in [`Decoder::new`]. An error is a body that is no JSON object; a body without choices has
+/// no end.
 pub(crate) fn decode(
     body: &[u8],
     all_choices: bool,
@@ -22,7 +23,7 @@ pub(crate) fn decode(
         failed |= matches!(event, Event::Error(_));
         on(event);
     });
-    if !failed {
+    if !failed && wire.has_choices() {
         on(Event::End);
     }
     Ok(())

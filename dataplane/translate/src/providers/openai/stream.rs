@@ -104,6 +104,15 @@ struct ThinkingPart<'a> {
     text: Str<'a>,
 }
 
+// === impl Wire ===
+
+impl Wire<'_> {
+    /// Whether it answers anything.
+    pub(super) fn has_choices(&self) -> bool {
+        !self.choices.0.is_empty()
+    }
+}
+
 // === impl Decoder ===
 
 impl Decoder {
