@@ -110,7 +110,10 @@ fn say(update: &Update) {
             None => tracing::warn!(file = %place, %reason, "{outcome}"),
         }
     }
-    if update.changed {
+    if update.cleared {
+        tracing::info!("nothing is wrong with the manifests any more");
+    }
+    if update.changed || update.cleared {
         let (keys, routes, servers) = update.counts;
         tracing::info!(
             "configuration {} in force: {}, {}, {}",

@@ -55,6 +55,8 @@ pub struct Update {
     pub counts: (usize, usize, usize),
     /// What is wrong and was not told before, or stands in a file that has changed.
     pub told: Vec<Told>,
+    /// Something was wrong before, and nothing is now.
+    pub cleared: bool,
 }
 
 /// One thing that is wrong.
@@ -110,7 +112,7 @@ impl State {
     pub fn update(&mut self, files: BTreeMap<PathBuf, Content>) -> Update {
         let changed_files = self.read(files);
         if changed_files.is_empty() && self.snapshot.generation > 0 {
-            return self.outcome(false, Vec::new());
+            return self.outcome(false, Vec::new(), false);
         }
         let mut told = Vec::new();
         let mut world = self.world(&mut told);
@@ -134,12 +136,13 @@ impl State {
             self.snapshot = Arc::new(snapshot);
             self.resources = compiled.resources;
         }
+        let cleared = told.is_empty() && !self.told.is_empty();
         let fresh = self.fresh(told, &changed_files);
-        self.outcome(changed, fresh)
+        self.outcome(changed, fresh, cleared)
     }
 
-    fn outcome(&self, changed: bool, told: Vec<Told>) -> Update {
-        Update { snapshot: self.snapshot.clone(), changed, counts: self.model.counts(), told }
+    fn outcome(&self, changed: bool, told: Vec<Told>, cleared: bool) -> Update {
+        Update { snapshot: self.snapshot.clone(), changed, counts: self.model.counts(), told, cleared }
     }
 
     /// Reads what has changed; returns the names of the files that did, those that are gone included.

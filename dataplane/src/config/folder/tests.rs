@@ -180,8 +180,18 @@ fn the_terminal_says_what_is_wrong_and_what_is_in_force() {
         "WARN refused file=keys.yaml:12 reason=the object has no apiVersion, such as `tollgate.dev/v1alpha1`",
         "WARN refused; the last good version stays in force file=keys.yaml:2 object=VirtualKey default/a field=spec.disabled reason=invalid type: integer `5`, expected a boolean (line 5)",
         "WARN a name leads nowhere file=keys.yaml:7 object=VirtualKey default/b field=spec.parentRef reason=VirtualKey default/gone does not exist; the key is denied",
+        "INFO nothing is wrong with the manifests any more",
+        "INFO configuration 2 in force: 1 key, 0 routes, 0 servers",
+        "WARN refused; the last good version stays in force file=keys.yaml:2 object=VirtualKey default/a field=spec.disabled reason=invalid type: integer `5`, expected a boolean (line 5)",
+        "INFO nothing is wrong with the manifests any more",
+        "INFO configuration 2 in force: 1 key, 0 routes, 0 servers",
     ];
-    let shown = shown(&[first, second]);
+    // Taken back: nothing changes, and that is said.
+    let third = state.update(files(&[("keys.yaml", &key("a", ""))]));
+    let fourth = state.update(files(&[("keys.yaml", &key("a", "disabled: 5"))]));
+    let fifth = state.update(files(&[("keys.yaml", &key("a", ""))]));
+    assert!(third.cleared && third.changed && fifth.cleared && !fifth.changed);
+    let shown = shown(&[first, second, third, fourth, fifth]);
     let lines: Vec<_> = shown.lines().map(str::trim).collect();
     assert_eq!(lines, expected);
 }
