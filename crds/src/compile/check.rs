@@ -105,6 +105,14 @@ pub(super) fn price(usd: &Usd) -> Result<u64, String> {
 
 /// An upstream's URL; with `allow_private`, one that leads into private networks as well.
 pub(super) fn url(url: &str, allow_private: bool) -> Result<(), String> {
+    // What may be a credential is not shown.
+    if url.contains(['?', '#']) {
+        return Err("must have neither query nor fragment".to_owned());
+    }
+    let origin = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    if origin.contains('@') {
+        return Err("must hold no user or password: credentials belong in a Secret".to_owned());
+    }
     let bad = |why: &str| Err(format!("`{url}` {why}"));
     let Some(rest) = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")) else {
         return bad("must begin with https:// or http://");
@@ -112,14 +120,7 @@ pub(super) fn url(url: &str, allow_private: bool) -> Result<(), String> {
     if url.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return bad("contains a blank");
     }
-    if rest.contains(['?', '#']) {
-        return bad("must have neither query nor fragment");
-    }
     let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
-        // Not shown: what stands before the @ may be a password.
-        return Err("must hold no user or password: credentials belong in a Secret".to_owned());
-    }
     let Some(host) = host(authority) else { return bad("is not a URL: its host or port cannot be read") };
     if !allow_private && is_private(host) {
         return bad(
@@ -270,6 +271,10 @@ mod tests {
         ] {
             assert!(url(bad, true).is_err(), "{bad}");
         }
-        assert!(!url("https://user:hush@x.com", true).unwrap_err().contains("hush"));
+        for secret in
+            ["https://user:hush@x.com", "https://x.com/v1?key=hush", "x.com?key=hush", "user:hush@x.com"]
+        {
+            assert!(!url(secret, true).unwrap_err().contains("hush"), "{secret}");
+        }
     }
 }

@@ -147,7 +147,7 @@ fn typed<T: DeserializeOwned + CustomResourceExt>(
 
 /// A parser's error as a problem of a field. Its words are `path: what at line L column C`, the path absent at the root.
 fn field_problem(error: &serde_yaml::Error, base: Option<usize>) -> Problem {
-    let words = without_position(error);
+    let words = without_strings(&without_position(error));
     let is_path = |text: &str| !text.is_empty() && !text.contains([' ', '`']);
     let (path, what) = match words.split_once(": ") {
         Some((path, what)) if is_path(path) => (path, what),
@@ -180,4 +180,14 @@ fn without_position(error: &serde_yaml::Error) -> String {
         }
     }
     out
+}
+
+/// Words without the string that stood in the wrong place: it may be a credential that belongs in a Secret.
+fn without_strings(words: &str) -> String {
+    let quoted = ["invalid type: string \"", "invalid value: string \""];
+    let cut = quoted.iter().find_map(|start| {
+        let (before, rest) = words.split_at_checked(words.find(start)? + start.len() - 2)?;
+        Some(format!("{before}{}", rest.get(rest.rfind(", expected ")?..)?))
+    });
+    cut.unwrap_or_else(|| words.to_owned())
 }

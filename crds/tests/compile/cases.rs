@@ -94,6 +94,11 @@ fn keys() {
                 "{budgets: [{name: b, usd: 5, period: Day}]}",
                 &["Accepted Invalid spec.budgets[0].usd: must be a string: put it in quotes"],
             ),
+            // What may be a credential in the wrong place is not shown.
+            (
+                "{token: 'sk-hush, expected \"more'}",
+                &["Accepted Invalid spec.token: invalid type: string, expected struct SecretSource"],
+            ),
             // References.
             (
                 "{parentRef: {name: nobody}}",
