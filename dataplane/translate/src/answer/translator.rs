@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{Usage, error::UpstreamError};
 
+/// The longest name of a tool, in bytes: no API allows more than 128.
+const NAME_CAP: usize = 1024;
+
 /// Translates an answer between formats: a stream piece by piece, or a whole body.
 #[derive(Debug)]
 pub struct Translator {
@@ -239,6 +242,11 @@ fn admit(
     }
     if name.is_empty() {
         return Err(broken("the upstream's answer has a tool call without a name"));
+    }
+    if name.len() > NAME_CAP {
+        return Err(broken(format!(
+            "the upstream's answer has a tool call with a name above {NAME_CAP} bytes"
+        )));
     }
     let taken = |id: &str| collector.summary.tool_calls.iter().any(|call| call.id == id);
     let id = tool_id::for_client(id, &context.id, tool, taken);

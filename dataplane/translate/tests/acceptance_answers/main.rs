@@ -250,6 +250,14 @@ fn case_08_truncation_inside_a_tool_call() {
     let stream = chat(&[call(0, "call_1", "Write", "{\"a"), call(1, "call_2", "Read", "{}")], "length");
     let answer = to_messages(&stream);
     assert_eq!((answer.blocks.len(), answer.unclosed), (1, true));
+    // Cut off right after its name: nobody knows whether arguments would have come. A call before it had none.
+    let answer = to_messages(&chat(&[call(0, "call_1", "Write", "")], "length"));
+    assert_eq!((answer.blocks.len(), answer.unclosed), (1, true));
+    let answer = to_messages(&chat(&[call(0, "a", "Now", ""), call(1, "b", "Write", "")], "length"));
+    assert_eq!((answer.blocks, answer.unclosed), (vec![tool("a", "Now", "")], false));
+    let bare = json!([{"id": "a", "function": {"name": "Now", "arguments": ""}}, {"id": "b", "function": {"name": "Write", "arguments": ""}}]);
+    let body = whole(Format::Chat, &completion(json!({"tool_calls": bare}), "length")).unwrap();
+    assert_eq!(body["content"], json!([{"type": "tool_use", "id": "a", "name": "Now", "input": {}}]));
     // Nothing but a call without a beginning: still no empty answer.
     let held = json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"a"}}]});
     assert_eq!(to_messages(&chat(&[held], "length")).blocks, [text("")]);

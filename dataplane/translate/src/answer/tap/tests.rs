@@ -237,6 +237,16 @@ fn whole_bodies_are_read_at_their_end() {
 }
 
 #[test]
+fn usage_only_grows() {
+    let start = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"cache_creation_input_tokens\":5,\"cache_creation\":{\"ephemeral_1h_input_tokens\":3,\"ephemeral_5m_input_tokens\":2},\"output_tokens\":1}}}\n\n";
+    let delta = "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":0,\"cache_creation_input_tokens\":6,\"output_tokens\":7}}\n\n";
+    let mut tap = Tap::new(Format::Messages, true, false, false);
+    tap.feed(format!("{start}{delta}").as_bytes());
+    let expected = Usage { input: 9, cache_write: 3, cache_write_1h: 3, output: 7, ..Usage::default() };
+    assert_eq!(tap.summary().usage, Some(expected));
+}
+
+#[test]
 fn a_body_that_is_no_answer_is_not_complete() {
     for body in ["", "{}", "[]", "7", "<html>", "{\"id\":\"x\",\"choices\":[]}", "{\"type\":\"pong\"}"] {
         for format in [Format::Messages, Format::Chat] {

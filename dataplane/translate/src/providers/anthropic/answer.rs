@@ -76,13 +76,13 @@ pub(crate) fn encode(
     let mut out = Vec::with_capacity(1024);
     wire::message_head(context, &mut out);
     let start = out.len();
-    for part in parts {
-        let before = out.len();
-        if before > start {
-            out.push(b',');
-        }
-        if !write(part, ending.stop.truncated(), &mut out)? {
-            out.truncate(before);
+    for (at, part) in (1..).zip(parts) {
+        let cut_off = ending.stop.truncated() && is_cut_off(part, at == parts.len());
+        if !cut_off {
+            if out.len() > start {
+                out.push(b',');
+            }
+            write(part, &mut out)?;
         }
     }
     if out.len() == start {
@@ -96,8 +96,15 @@ pub(crate) fn encode(
     Ok(out)
 }
 
-/// Appends a block; false when it is a call that truncation cut off: it is left out.
-fn write(part: &Part, truncated: bool, out: &mut Vec<u8>) -> Result<bool, UpstreamError> {
+/// Whether truncation left a call without (all of) its arguments: it is left out. Of the last one nobody knows whether
+/// arguments would have come.
+fn is_cut_off(part: &Part, last: bool) -> bool {
+    let Part::Tool { arguments, .. } = part else { return false };
+    last && arguments.trim().is_empty() || args::whole(arguments).is_none()
+}
+
+/// Appends a block.
+fn write(part: &Part, out: &mut Vec<u8>) -> Result<(), UpstreamError> {
     match part {
         Part::Text(text) => field("{\"type\":\"text\",\"text\":", text, out),
         Part::Thinking { text, signature } => {
@@ -106,9 +113,7 @@ fn write(part: &Part, truncated: bool, out: &mut Vec<u8>) -> Result<bool, Upstre
         }
         Part::Redacted(data) => field("{\"type\":\"redacted_thinking\",\"data\":", data, out),
         Part::Tool { id, name, arguments } => {
-            let Some(input) = args::whole(arguments) else {
-                return if truncated { Ok(false) } else { Err(invalid(name)) };
-            };
+            let input = args::whole(arguments).ok_or_else(|| invalid(name))?;
             field("{\"type\":\"tool_use\",\"id\":", id, out);
             field(",\"name\":", name, out);
             out.extend_from_slice(b",\"input\":");
@@ -116,7 +121,7 @@ fn write(part: &Part, truncated: bool, out: &mut Vec<u8>) -> Result<bool, Upstre
         }
     }
     out.push(b'}');
-    Ok(true)
+    Ok(())
 }
 
 fn field(before: &str, text: &str, out: &mut Vec<u8>) {

@@ -103,14 +103,19 @@ impl Encoder {
         let truncated = ending.stop.truncated();
         let mut cut_off = false;
         if let Some(Open::Tool(tool)) = self.open {
-            cut_off = !self.settle(tool, truncated, out)?;
+            let last = self.queue.is_empty();
+            cut_off = truncated && (last && self.is_bare(tool) || !self.is_whole(tool));
+            if !cut_off {
+                self.settle(tool, out)?;
+            }
         }
         // A block that was cut off stays open, and nothing can come after it; a call that has not begun is left out.
         while let Some(waiting) = self.queue.pop_front().filter(|_| !cut_off) {
             match waiting {
+                Waiting::Tool(tool) if truncated && self.queue.is_empty() && self.is_bare(tool) => {}
                 Waiting::Tool(tool) if self.is_whole(tool) => {
                     self.open_tool(tool, out)?;
-                    self.settle(tool, false, out)?;
+                    self.settle(tool, out)?;
                 }
                 Waiting::Tool(tool) if !truncated => return Err(self.not_whole(tool)),
                 Waiting::Tool(_) => {}
@@ -229,10 +234,7 @@ impl Encoder {
             Some(Open::Thinking { signed: false }) => {
                 wire::delta(self.index(), wire::SIGNATURE, UNSIGNED, out)
             }
-            Some(Open::Tool(tool)) => {
-                self.settle(tool, false, out)?;
-                return Ok(());
-            }
+            Some(Open::Tool(tool)) => return self.settle(tool, out),
         }
         wire::block_stop(self.index(), out);
         self.open = None;
@@ -287,18 +289,20 @@ impl Encoder {
         self.tools.get(tool).is_some_and(|tool| args::whole(&tool.arguments).is_some())
     }
 
+    /// No arguments have come: where the answer was truncated right here, nobody knows whether they would have.
+    fn is_bare(&self, tool: usize) -> bool {
+        self.tools.get(tool).is_some_and(|tool| tool.scan.is_empty())
+    }
+
     fn not_whole(&self, tool: usize) -> UpstreamError {
         invalid(self.tools.get(tool).map_or("", |tool| &tool.name))
     }
 
-    /// Closes the open tool's block, if its arguments are an object or can be made one. False when they are not because
-    /// the answer was truncated: the block stays open.
-    fn settle(&mut self, at: usize, truncated: bool, out: &mut Vec<u8>) -> Result<bool, UpstreamError> {
+    /// Closes the open tool's block. An error is arguments that are no object and cannot be made one.
+    fn settle(&mut self, at: usize, out: &mut Vec<u8>) -> Result<(), UpstreamError> {
         let index = self.index();
-        let Some(tool) = self.tools.get_mut(at) else { return Ok(true) };
-        let whole = args::whole(&tool.arguments);
-        match whole {
-            None if truncated => return Ok(false),
+        let Some(tool) = self.tools.get_mut(at) else { return Ok(()) };
+        match args::whole(&tool.arguments) {
             None => return Err(invalid(&tool.name)),
             // Anthropic itself sends one empty piece for a call without arguments.
             Some(_) if tool.scan.is_empty() => wire::delta(index, wire::ARGUMENTS, "", out),
@@ -310,7 +314,7 @@ impl Encoder {
         tool.arguments = String::new();
         wire::block_stop(index, out);
         self.open = None;
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -41,9 +41,10 @@ struct ServerToolUse {
 // === impl Wire ===
 
 impl Wire {
-    /// Takes the numbers that are there over into `usage`: they are totals, and `message_delta` may leave some out.
+    /// Takes the numbers over into `usage`. They are totals that only grow; `message_delta` may leave some out, and servers
+    /// that imitate the API repeat some as 0.
     pub(crate) fn merge_into(&self, usage: &mut Usage) {
-        let set = |slot: &mut u64, number: Num| *slot = number.0.unwrap_or(*slot);
+        let set = |slot: &mut u64, number: Num| *slot = number.get().max(*slot);
         set(&mut usage.input, self.input_tokens);
         set(&mut usage.cache_read, self.cache_read_input_tokens);
         set(&mut usage.output, self.output_tokens);
@@ -59,14 +60,13 @@ impl Wire {
 
     /// The total of cache writes counts; the split by lifetime says how it is priced.
     fn merge_cache_writes(&self, usage: &mut Usage) {
-        if let Some(split) = &self.cache_creation.0 {
-            usage.cache_write_1h = split.ephemeral_1h_input_tokens.get();
-            usage.cache_write = split.ephemeral_5m_input_tokens.get();
-        }
-        if let Some(total) = self.cache_creation_input_tokens.0 {
-            usage.cache_write_1h = usage.cache_write_1h.min(total);
-            usage.cache_write = total - usage.cache_write_1h;
-        }
+        let known = usage.cache_write.saturating_add(usage.cache_write_1h);
+        let split = self.cache_creation.0.as_ref();
+        let (short, long) =
+            split.map_or((0, 0), |s| (s.ephemeral_5m_input_tokens.get(), s.ephemeral_1h_input_tokens.get()));
+        let total = self.cache_creation_input_tokens.0.unwrap_or(short.saturating_add(long)).max(known);
+        usage.cache_write_1h = long.max(usage.cache_write_1h).min(total);
+        usage.cache_write = total - usage.cache_write_1h;
     }
 }
 

@@ -15,6 +15,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
+/// The longest id or name that is remembered, in bytes; a longer id counts as none.
+const NAME_CAP: usize = 1024;
+
+/// The most bytes of arguments that may come before a call's name.
+const HELD_CAP: usize = 1 << 20;
+
 /// The calls of one answer.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
@@ -129,6 +135,7 @@ impl Tools {
         on: &mut impl FnMut(Event<'_>),
     ) {
         let (name, arguments) = (function.name.get(), function.arguments());
+        let id = if id.len() > NAME_CAP { "" } else { id };
         let at = match self.find(choice, index, id, name) {
             Some(at) => at,
             None if id.is_empty() && name.is_empty() && arguments.is_empty() => return,
@@ -149,6 +156,10 @@ impl Tools {
             call.begin(name, &mut self.begun, on);
         }
         call.arguments(&arguments, on);
+        if call.held.len() > HELD_CAP {
+            self.unnamed = self.unnamed.saturating_sub(1);
+            call.begin("", &mut self.begun, on);
+        }
     }
 
     /// Which call a piece continues; `None` when it begins a new one.
@@ -213,7 +224,9 @@ impl Call {
         let tool = *begun;
         *begun += 1;
         self.tool = Some(tool);
-        self.name.push_str(name);
+        if name.len() <= NAME_CAP {
+            self.name.push_str(name);
+        }
         on(Event::ToolStart { tool, id: &self.id, name });
         let held = std::mem::take(&mut self.held);
         if !held.is_empty() {
