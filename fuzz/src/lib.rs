@@ -1,9 +1,14 @@
 //! What the fuzz targets share: requests and streams through the translation, with what must always hold.
 
+/// The strict checkers of both client grammars, as the tests use them.
+#[path = "../../dataplane/translate/tests/support/grammar.rs"]
+mod grammar;
+
 use serde_json::Value;
 use tollgate_translate::{
     Format, Provider,
     answer::{Context, Tap, Translator},
+    error::{MESSAGE_CAP, render, understand},
     head::{Splices, peek, splice},
     request::{Target, ToolNames, count_tokens, translate},
 };
@@ -53,14 +58,37 @@ pub fn answer(upstream: Format, client: Format, bytes: &[u8], cut: usize) {
     let whole = translated(upstream, client, bytes, bytes.len().max(1));
     let cut = translated(upstream, client, bytes, cut.max(1));
     assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&cut), "another cut, another stream");
-    match client {
-        Format::Messages => legal_messages(&whole),
-        Format::Chat => legal_chat(&whole),
+    let legal = match client {
+        Format::Messages => grammar::messages(&whole),
+        Format::Chat => grammar::chat(&whole, true),
+    };
+    legal.unwrap_or_else(|wrong| panic!("{wrong}\n{}", String::from_utf8_lossy(&whole)));
+}
+
+/// Anything as a whole answer, and as an error's body: what comes out is JSON in the client's shape, and never empty.
+pub fn whole_answer(upstream: Format, client: Format, bytes: &[u8]) {
+    let mut translator = Translator::new(context(upstream, client), false, true);
+    let answer = translator.whole(bytes);
+    assert_eq!(answer.is_ok(), translator.summary().complete);
+    if let Ok(body) = answer {
+        let body: Value = serde_json::from_slice(&body).expect("a whole answer is JSON");
+        match client {
+            Format::Messages => assert_ne!(body["content"].as_array().expect("content").len(), 0),
+            Format::Chat => assert!(body["choices"][0]["finish_reason"].is_string()),
+        }
+    }
+    let words = String::from_utf8_lossy(bytes);
+    for status in [400, 401, 404, 429, 500] {
+        let error = understand(upstream, status, &|_| Some(words.as_ref()), bytes);
+        assert!(error.message.len() <= MESSAGE_CAP + "…".len());
+        let body = render(client, error.kind, &error.message, "req");
+        let body: Value = serde_json::from_slice(&body).expect("an error is JSON");
+        assert_eq!(body["error"]["message"], error.message);
     }
 }
 
-fn translated(upstream: Format, client: Format, bytes: &[u8], size: usize) -> Vec<u8> {
-    let context = Context {
+fn context(upstream: Format, client: Format) -> Context {
+    Context {
         upstream,
         client,
         model: "asked".to_owned(),
@@ -69,9 +97,12 @@ fn translated(upstream: Format, client: Format, bytes: &[u8], size: usize) -> Ve
         created: 1,
         include_usage: true,
         input_estimate: 10,
-    };
+    }
+}
+
+fn translated(upstream: Format, client: Format, bytes: &[u8], size: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut translator = Translator::new(context, true, true);
+    let mut translator = Translator::new(context(upstream, client), true, true);
     for piece in bytes.chunks(size) {
         translator.feed(piece, &mut out);
     }
@@ -79,53 +110,17 @@ fn translated(upstream: Format, client: Format, bytes: &[u8], size: usize) -> Ve
     out
 }
 
-/// A tap passes every byte on.
+/// A tap passes every byte on; one that takes usage out sees the same and sends whole events only.
 pub fn tap(format: Format, bytes: &[u8], size: usize) {
     for stream in [false, true] {
         let mut tap = Tap::new(format, stream, true, false);
+        let mut strip = Tap::new(format, stream, true, true);
         for piece in bytes.chunks(size.max(1)) {
             assert!(tap.feed(piece).is_none(), "a plain tap changes nothing");
+            strip.feed(piece);
         }
         tap.end();
+        strip.end();
+        assert_eq!(tap.summary(), strip.summary());
     }
-}
-
-fn events(bytes: &[u8]) -> Vec<Value> {
-    let text = std::str::from_utf8(bytes).expect("a stream is UTF-8");
-    let data = text.split('\n').filter_map(|line| line.strip_prefix("data: "));
-    data.filter(|d| *d != "[DONE]").map(|d| serde_json::from_str(d).expect("an event is JSON")).collect()
-}
-
-/// Starts once; blocks in order, one open at a time; ends once, by a stop or by an error.
-fn legal_messages(bytes: &[u8]) {
-    let (mut open, mut next, mut ended) = (None, 0, false);
-    for (i, event) in events(bytes).iter().enumerate() {
-        let kind = event["type"].as_str().expect("an event has a type");
-        assert!(!ended, "{kind} after the end");
-        match kind {
-            "message_start" => assert_eq!(i, 0, "a second message_start"),
-            "content_block_start" => {
-                assert!(open.is_none(), "two open blocks");
-                assert_eq!(event["index"], next);
-                open = Some(next);
-                next += 1;
-            }
-            "content_block_delta" => assert_eq!(Some(event["index"].as_i64().expect("an index")), open),
-            "content_block_stop" => assert_eq!(Some(event["index"].as_i64().expect("an index")), open.take()),
-            "message_delta" => assert!(open.is_none(), "message_delta inside a block"),
-            "message_stop" | "error" => ended = true,
-            "ping" => {}
-            other => panic!("unknown event {other}"),
-        }
-    }
-    assert!(ended, "the stream has no end: {}", String::from_utf8_lossy(bytes));
-}
-
-/// Ends by `[DONE]`, or by an error without it.
-fn legal_chat(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    let all = events(bytes);
-    let failed = all.iter().any(|e| e.get("error").is_some());
-    assert_ne!(failed, text.trim_end().ends_with("data: [DONE]"), "exactly one end: {text}");
-    assert!(text.matches("data: [DONE]").count() <= 1);
 }
