@@ -7,6 +7,7 @@ pub use manifests::Manifests;
 use crate::client::{Answer, Http, eventually};
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::Value;
 use std::{
     net::SocketAddr,
@@ -37,6 +38,21 @@ pub struct Gateway {
     url: String,
     log: Log,
     http: Http,
+}
+
+/// A budget as `/logs/api/spend` tells it; amounts in nano-USD (or tokens, by its unit).
+#[derive(Debug, Clone, Deserialize)]
+pub struct Budget {
+    /// `namespace/name` of the key.
+    pub key: String,
+    /// The budget's name.
+    pub budget: String,
+    /// The limit.
+    pub limit: u64,
+    /// Charged.
+    pub committed: u64,
+    /// Held for requests under way.
+    pub held: u64,
 }
 
 /// What a process wrote, line by line.
@@ -190,6 +206,29 @@ impl Gateway {
     /// `/logs/api/…` as JSON.
     pub async fn logs(&self, path: &str) -> anyhow::Result<Value> {
         self.http.get(&self.at(&format!("/logs/api/{path}"))).await?.expect(200)?.json()
+    }
+
+    /// The records of a key and those below it, newest first.
+    pub async fn records(&self, key: &str) -> anyhow::Result<Vec<Value>> {
+        let page = self.logs(&format!("records?key=default/{key}")).await?;
+        page.get("records")
+            .and_then(Value::as_array)
+            .cloned()
+            .with_context(|| format!("no records in {page}"))
+    }
+
+    /// The state of all budgets.
+    pub async fn budgets(&self) -> anyhow::Result<Vec<Budget>> {
+        let spend = self.logs("spend").await?;
+        let budgets = spend.get("budgets").cloned().with_context(|| format!("no budgets in {spend}"))?;
+        Ok(serde_json::from_value(budgets)?)
+    }
+
+    /// The nano-USD that a key's first budget has charged.
+    pub async fn spent(&self, key: &str) -> anyhow::Result<u64> {
+        let id = format!("default/{key}");
+        let found = self.budgets().await?.into_iter().find(|b| b.key == id);
+        Ok(found.with_context(|| format!("{id} has no budget"))?.committed)
     }
 
     /// SIGKILL, at once: nothing is flushed.

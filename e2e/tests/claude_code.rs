@@ -1,7 +1,7 @@
 //! The real Claude Code through the gateway: npm `@anthropic-ai/claude-code`, headless, hermetic.
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::json;
 use tollgate_e2e::{
     client::eventually,
     clients::Claude,
@@ -22,12 +22,6 @@ async fn spend(lab: &Lab, key: &str, output: u64) -> anyhow::Result<()> {
     let body = json!({"model": "anthropic/claude-sonnet-4-5", "max_tokens": output, "messages": [{"role": "user", "content": "spend"}]});
     lab.gateway.message(key, &body).await?.expect(200)?;
     Ok(())
-}
-
-/// How many model requests the gateway has recorded for a key.
-async fn recorded(lab: &Lab, key: &str) -> anyhow::Result<Vec<Value>> {
-    let found = lab.gateway.logs(&format!("records?key=default/{key}")).await?;
-    Ok(found["records"].as_array().cloned().unwrap_or_default())
 }
 
 #[tokio::test]
@@ -183,7 +177,7 @@ async fn exhausted_budget_is_said_once_and_in_words() -> anyhow::Result<()> {
     }
     assert_eq!(lab.provider.requests().len(), before, "the provider must not be asked");
     let records = eventually("the refusal is recorded", || async {
-        let records = recorded(&lab, "vk-spent").await?;
+        let records = lab.gateway.records("vk-spent").await?;
         Ok((records.len() >= 2).then_some(records))
     })
     .await?;
@@ -232,7 +226,7 @@ async fn the_session_is_recorded_with_its_conversation() -> anyhow::Result<()> {
     said.ok()?;
     let session = said.json["session_id"].as_str().context("no session id")?.to_owned();
     let record = eventually("the request is recorded", || async {
-        Ok(recorded(&lab, KEY).await?.into_iter().find(|r| r["session"] == session.as_str()))
+        Ok(lab.gateway.records(KEY).await?.into_iter().find(|r| r["session"] == session.as_str()))
     })
     .await?;
     assert_eq!(record["model"], "openai/gpt-5");

@@ -6,14 +6,24 @@ use tollgate_e2e::{
     client::{Event, Streaming, eventually},
     gateway::manifests,
     lab::{KEY, Lab},
-    provider::{Api, Reply, Rule},
+    provider::{Api, Reply, Rule, UsageSpec},
 };
 
 const MODELS: [(&str, Api); 2] =
     [("anthropic/claude-sonnet-4-5", Api::Messages), ("openai/gpt-5", Api::Chat)];
 
 fn ask(model: &str) -> Value {
-    json!({"model": model, "max_tokens": 100_000, "stream": true, "messages": [{"role": "user", "content": "tell me"}]})
+    json!({"model": model, "max_tokens": 30_000, "stream": true, "messages": [{"role": "user", "content": "tell me"}]})
+}
+
+/// The same for Chat, where reasoning models want another name of the cap.
+fn ask_chat(model: &str) -> Value {
+    json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "tell me"}]})
+}
+
+/// An answer of many events.
+fn long() -> Reply {
+    Reply { deltas: Some(20), ..Reply::text("one two three four five six seven eight nine ten") }
 }
 
 async fn messages(lab: &Lab, model: &str) -> anyhow::Result<Streaming> {
@@ -23,7 +33,7 @@ async fn messages(lab: &Lab, model: &str) -> anyhow::Result<Streaming> {
 
 async fn chat(lab: &Lab, model: &str) -> anyhow::Result<Streaming> {
     let bearer = format!("Bearer {KEY}");
-    lab.http.stream(&lab.chat(), &[("authorization", &bearer)], &ask(model)).await
+    lab.http.stream(&lab.chat(), &[("authorization", &bearer)], &ask_chat(model)).await
 }
 
 fn text_of(events: &[Event]) -> String {
@@ -42,12 +52,7 @@ fn has(events: &[Event], name: &str) -> bool {
 #[tokio::test]
 async fn upstream_breaks_off_in_the_middle() -> anyhow::Result<()> {
     let lab = Lab::start().await?;
-    let broken = || {
-        Rule::once(Reply {
-            break_after: Some(5),
-            ..Reply::text("one two three four five six seven eight nine")
-        })
-    };
+    let broken = || Rule::once(Reply { break_after: Some(5), ..long() });
     for (model, _) in MODELS {
         lab.provider.script(broken());
         let (events, _) = messages(&lab, model).await?.rest().await;
@@ -101,14 +106,14 @@ async fn upstream_answers_garbage() -> anyhow::Result<()> {
         || Rule::once(Reply { body: Some("<html>Bad Gateway</html>".to_owned()), ..Reply::default() });
     for (model, _) in MODELS {
         for stream in [false, true] {
-            let mut body = ask(model);
-            body["stream"] = json!(stream);
+            let (mut body, mut chat) = (ask(model), ask_chat(model));
+            (body["stream"], chat["stream"]) = (json!(stream), json!(stream));
             lab.provider.script(garbage());
             let answer = lab.gateway.message(KEY, &body).await?;
             assert_eq!(answer.status, 502, "{model} stream={stream}: {}", answer.text());
             assert_eq!(answer.json()?["error"]["type"], "api_error");
             lab.provider.script(garbage());
-            let answer = lab.gateway.chat(KEY, &body).await?;
+            let answer = lab.gateway.chat(KEY, &chat).await?;
             assert_eq!(answer.status, 502, "{model} stream={stream}: {}", answer.text());
             assert!(answer.json()?["error"]["message"].is_string());
         }
@@ -148,7 +153,8 @@ async fn slow_client_gets_everything_and_holds_nobody_up() -> anyhow::Result<()>
     let lab = Lab::start().await?;
     let long = "a long answer that must not pile up in the gateway ".repeat(100_000); // 5 MB
     for (model, api) in MODELS {
-        lab.provider.script(Rule::once(Reply { deltas: Some(2_000), ..Reply::text(&*long) }));
+        let usage = Some(UsageSpec { input: 1, output: 1, ..UsageSpec::default() }); // or the cap would cut it
+        lab.provider.script(Rule::once(Reply { deltas: Some(2_000), usage, ..Reply::text(&*long) }));
         let mut slow = messages(&lab, model).await?;
         slow.next().await?;
         // While it reads nothing, others are served.

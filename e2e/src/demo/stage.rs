@@ -101,29 +101,15 @@ impl Stage {
         Ok(Bill::read(&record))
     }
 
-    /// What the team has spent, as the gateway's own books say.
+    /// What the keys have spent, as the gateway's own books say.
     pub async fn bill(&self, print: &Print) -> anyhow::Result<()> {
         print.note("");
-        for (key, spent, limit, budget) in self.budgets().await? {
-            if spent > 0 {
-                print.detail(&format!("{key} has spent {} of {} ({budget})", dollars(spent), dollars(limit)));
-            }
+        for budget in self.gateway.budgets().await?.iter().filter(|b| b.committed > 0) {
+            let key = budget.key.trim_start_matches("default/");
+            let (spent, limit) = (dollars(budget.committed), dollars(budget.limit));
+            print.detail(&format!("{key} has spent {spent} of {limit} this {}", budget.budget));
         }
         Ok(())
-    }
-
-    async fn budgets(&self) -> anyhow::Result<Vec<(String, u64, u64, String)>> {
-        let all = self.gateway.logs("budgets").await?;
-        let text = |v: &Value, f: &str| v.get(f).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let number = |v: &Value, f: &str| v.get(f).and_then(Value::as_u64).unwrap_or_default();
-        let mut list = Vec::new();
-        for key in all.get("keys").and_then(Value::as_array).into_iter().flatten() {
-            for budget in key.get("budgets").and_then(Value::as_array).into_iter().flatten() {
-                let id = text(key, "key").trim_start_matches("default/").to_owned();
-                list.push((id, number(budget, "used"), number(budget, "limit"), text(budget, "name")));
-            }
-        }
-        Ok(list)
     }
 
     /// How to go on by hand.
