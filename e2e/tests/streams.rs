@@ -132,11 +132,7 @@ async fn upstream_falls_silent() -> anyhow::Result<()> {
     for (model, _) in MODELS {
         lab.provider.script(Rule::once(Reply { delay_ms: 20_000, ..Reply::text("too late") }));
         assert_eq!(messages(&lab, model).await?.status, 504, "{model}: no first byte");
-        let silent = Reply {
-            pause_after: Some(5),
-            pause_ms: 20_000,
-            ..Reply::text("one two three four five six seven")
-        };
+        let silent = Reply { pause_after: Some(5), pause_ms: 20_000, ..long() };
         lab.provider.script(Rule::once(silent));
         let (events, _) = messages(&lab, model).await?.rest().await;
         assert_eq!(
