@@ -45,11 +45,16 @@ pub fn hermetic(program: PathBuf, home: &std::path::Path) -> Command {
 }
 
 /// Runs a command to its end, at most for [`CLIENT`].
-pub async fn run(mut command: Command) -> anyhow::Result<Ended> {
+pub async fn run(command: Command) -> anyhow::Result<Ended> {
+    run_within(command, CLIENT).await
+}
+
+/// Runs a command to its end, at most for `most`.
+pub async fn run_within(mut command: Command, most: Duration) -> anyhow::Result<Ended> {
     let name = format!("{:?}", command.as_std().get_program());
     let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-    let output = tokio::time::timeout(CLIENT, child.wait_with_output()).await;
-    let output = output.with_context(|| format!("{name} took over {CLIENT:?}"))??;
+    let output = tokio::time::timeout(most, child.wait_with_output()).await;
+    let output = output.with_context(|| format!("{name} took over {most:?}"))??;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) })
 }

@@ -1,8 +1,8 @@
 //! The requests of the demo, each with what it must show.
 
 use super::{print::Print, stage::Stage};
-use crate::client::Answer;
 use anyhow::{Context, ensure};
+use hyper::HeaderMap;
 use serde_json::{Value, json};
 
 /// The team's key.
@@ -76,8 +76,8 @@ fn body(model: &str, prompt: &str) -> Value {
     json!({"model": model, "max_tokens": 500, "messages": [{"role": "user", "content": prompt}]})
 }
 
-async fn billed(stage: &Stage, print: &Print, answer: &Answer) -> anyhow::Result<()> {
-    let bill = stage.bill_of(answer).await?;
+async fn billed(stage: &Stage, print: &Print, headers: &HeaderMap) -> anyhow::Result<()> {
+    let bill = stage.bill_of(headers).await?;
     ensure!(bill.cost.is_some_and(|c| c > 0), "a request must cost something: {bill:?}");
     print.detail(&bill.words());
     Ok(())
@@ -91,7 +91,7 @@ async fn messages(stage: &Stage, print: &Print) -> anyhow::Result<()> {
     let text = answer.json()?["content"][0]["text"].as_str().unwrap_or_default().to_owned();
     print.answered(&text);
     ensure!(text == "Hello from the model, through Tollgate.", "another answer was expected");
-    billed(stage, print, &answer).await
+    billed(stage, print, &answer.headers).await
 }
 
 async fn chat(stage: &Stage, print: &Print) -> anyhow::Result<()> {
@@ -106,7 +106,7 @@ async fn chat(stage: &Stage, print: &Print) -> anyhow::Result<()> {
     let text = answer.json()?["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
     print.answered(&text);
     ensure!(text == "Hello from the other model.", "another answer was expected");
-    billed(stage, print, &answer).await
+    billed(stage, print, &answer.headers).await
 }
 
 async fn across(stage: &Stage, print: &Print) -> anyhow::Result<()> {
@@ -128,7 +128,7 @@ async fn across(stage: &Stage, print: &Print) -> anyhow::Result<()> {
     print.answered(&format!("{said} → calls {tool}"));
     print.detail(&format!("{} events of Anthropic's stream, made from OpenAI's chunks", events.len()));
     ensure!(tool == "search" && said == "I look it up.", "another answer was expected");
-    Ok(())
+    billed(stage, print, &stream.headers).await
 }
 
 async fn call(stage: &Stage, key: &str, server: &str) -> anyhow::Result<Value> {

@@ -2,12 +2,13 @@
 
 use super::print::Print;
 use crate::{
-    client::{Answer, Http, eventually},
+    client::{Http, eventually},
     gateway::{Gateway, Home},
     mcp_server::{McpServer, Options as McpOptions},
     provider::{Options as ProviderOptions, Provider},
 };
 use anyhow::Context;
+use hyper::HeaderMap;
 use serde_json::Value;
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -91,8 +92,8 @@ impl Stage {
     }
 
     /// What a request cost, from its record.
-    pub async fn bill_of(&self, answer: &Answer) -> anyhow::Result<Bill> {
-        let id = answer.header("x-request-id").context("the answer names no x-request-id")?;
+    pub async fn bill_of(&self, headers: &HeaderMap) -> anyhow::Result<Bill> {
+        let id = headers.get("x-request-id").context("the answer names no x-request-id")?.to_str()?;
         let record = eventually("the request is recorded", || async {
             let found = self.http.get(&self.gateway.at(&format!("/logs/api/records/{id}"))).await?;
             Ok(if found.status == 200 { Some(found.json()?) } else { None })
@@ -107,7 +108,7 @@ impl Stage {
         for budget in self.gateway.budgets().await?.iter().filter(|b| b.committed > 0) {
             let key = budget.key.trim_start_matches("default/");
             let (spent, limit) = (dollars(budget.committed), dollars(budget.limit));
-            print.detail(&format!("{key} has spent {spent} of {limit} this {}", budget.budget));
+            print.detail(&format!("{key} has spent {spent} of {limit} (budget {:?})", budget.budget));
         }
         Ok(())
     }
@@ -156,8 +157,8 @@ impl Bill {
         let input = ["input", "cache_read", "cache_write", "cache_write_1h"];
         Bill {
             cost: number("/cost"),
-            input: input.iter().filter_map(|kind| number(&format!("/usage/{kind}"))).sum(),
-            output: number("/usage/output").unwrap_or(0),
+            input: input.iter().filter_map(|kind| number(&format!("/tokens/{kind}"))).sum(),
+            output: number("/tokens/output").unwrap_or(0),
         }
     }
 
