@@ -3,7 +3,10 @@
 //! Works on JSON text and plain text alike: what is replaced never contains a quote or a backslash's victim, so JSON stays JSON.
 
 use memchr::memmem::Finder;
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 /// A hook that rewrites content before it is stored; [`default`] is the one in use unless another is given.
 /// It must keep JSON text valid JSON.
@@ -40,6 +43,10 @@ const RULES: &[Rule] = &[
     Rule { head: "bearer ", least: 16, keep_head: true, digit: true },
 ];
 
+/// The rules' heads, ready to search.
+static FINDERS: LazyLock<Vec<(&Rule, Finder<'static>)>> =
+    LazyLock::new(|| RULES.iter().map(|rule| (rule, Finder::new(rule.head))).collect());
+
 const PEM_BEGIN: &str = "-----BEGIN ";
 const PEM_KEY: &str = "PRIVATE KEY-----";
 
@@ -51,8 +58,8 @@ pub fn hook() -> Redact {
 /// Replaces provider keys, cloud and forge tokens, bearer tokens and private keys.
 pub fn default(text: &str) -> Cow<'_, str> {
     let mut spans = Vec::new();
-    for rule in RULES {
-        rule.find(text, &mut spans);
+    for (rule, finder) in FINDERS.iter() {
+        rule.find(finder, text, &mut spans);
     }
     private_keys(text, &mut spans);
     if spans.is_empty() {
@@ -75,9 +82,9 @@ pub fn default(text: &str) -> Cow<'_, str> {
 // === impl Rule ===
 
 impl Rule {
-    fn find(&self, text: &str, spans: &mut Vec<(usize, usize)>) {
+    fn find(&self, finder: &Finder<'_>, text: &str, spans: &mut Vec<(usize, usize)>) {
         let bytes = text.as_bytes();
-        for at in Finder::new(self.head).find_iter(bytes) {
+        for at in finder.find_iter(bytes) {
             let from = at + self.head.len();
             let token = &bytes[from..];
             let len = token.iter().take_while(|b| is_token(**b)).count();

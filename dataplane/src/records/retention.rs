@@ -6,8 +6,10 @@ use sqlx::{Connection as _, SqliteConnection};
 const STEP: i64 = 500;
 /// Counters stay this long after their window: for a clock that runs late.
 const COUNTERS_MS: i64 = 7 * 86_400_000;
-/// Sums by hour stay this many hours; histograms a quarter of that.
+/// Sums by hour and histograms by day stay this many hours.
 const SPEND_HOURS: i64 = 400 * 24;
+/// Histograms by hour stay this many.
+const LATENCY_HOURS: i64 = 72;
 
 /// The records that a step deletes: the same in each of its statements, which run in one transaction.
 const EXPIRED: &str = "(SELECT seq FROM records WHERE expires <= ?1 ORDER BY expires, seq LIMIT ?2)";
@@ -33,7 +35,8 @@ pub(crate) async fn step(conn: &mut SqliteConnection, now: i64) -> sqlx::Result<
     for (sql, before) in [
         ("DELETE FROM counters WHERE window_end <= ?", now - COUNTERS_MS),
         ("DELETE FROM spend WHERE hour <= ?", hour - SPEND_HOURS),
-        ("DELETE FROM latencies WHERE hour <= ?", hour - SPEND_HOURS / 4),
+        ("DELETE FROM latencies WHERE span = 24 AND slot <= ?", (hour - SPEND_HOURS) / 24),
+        ("DELETE FROM latencies WHERE span = 1 AND slot <= ?", hour - LATENCY_HOURS),
     ] {
         sqlx::query(sql).bind(before).execute(&mut *tx).await?;
     }

@@ -38,8 +38,8 @@ struct SpendRow {
 
 #[derive(Debug)]
 struct LatencyRow {
-    /// Index of its spend row, which has the other columns.
-    hour: i64,
+    span: i64,
+    slot: i64,
     kind: u8,
     tree: i64,
     name: String,
@@ -47,6 +47,9 @@ struct LatencyRow {
     bucket: i64,
     count: i64,
 }
+
+/// The spans of histograms in hours.
+const SPANS: [i64; 2] = [1, 24];
 
 // === Buckets ===
 
@@ -78,7 +81,7 @@ impl Sums {
         let mut sums = Sums::default();
         let mut counters: HashMap<(&str, &str, i64, i64, Unit), usize> = HashMap::new();
         let mut spend: HashMap<(i64, i64, u8, std::borrow::Cow<'_, str>), usize> = HashMap::new();
-        let mut latencies: HashMap<(usize, u8, i64), usize> = HashMap::new();
+        let mut latencies: HashMap<(usize, i64, u8, i64), usize> = HashMap::new();
         for RecordRow { tree, entry, .. } in records {
             for line in &entry.postings {
                 let at = *counters
@@ -109,11 +112,12 @@ impl Sums {
                 continue;
             }
             let parts = [Some(entry.total_us), entry.first_byte_us, Some(entry.gateway_us)];
-            for (part, us) in (0u8..).zip(parts) {
+            let cells = (0u8..).zip(parts).flat_map(|(part, us)| SPANS.map(|span| (span, part, us)));
+            for (span, part, us) in cells {
                 let Some(bucket) = us.map(bucket) else { continue };
                 let at = *latencies
-                    .entry((at, part, bucket))
-                    .or_insert_with(|| push(&mut sums.latencies, LatencyRow::new(row, part, bucket)));
+                    .entry((at, span, part, bucket))
+                    .or_insert_with(|| push(&mut sums.latencies, LatencyRow::new(row, span, part, bucket)));
                 if let Some(row) = sums.latencies.get_mut(at) {
                     row.count += 1;
                 }
@@ -155,16 +159,9 @@ impl SpendRow {
 }
 
 impl LatencyRow {
-    fn new(of: &SpendRow, part: u8, bucket: i64) -> Self {
-        LatencyRow {
-            hour: of.hour,
-            kind: of.kind,
-            tree: of.tree,
-            name: of.name.clone(),
-            part,
-            bucket,
-            count: 0,
-        }
+    fn new(of: &SpendRow, span: i64, part: u8, bucket: i64) -> Self {
+        let slot = of.hour.div_euclid(span);
+        LatencyRow { span, slot, kind: of.kind, tree: of.tree, name: of.name.clone(), part, bucket, count: 0 }
     }
 }
 
@@ -218,13 +215,15 @@ impl Insert for SpendRow {
 }
 
 impl Insert for LatencyRow {
-    const HEAD: &'static str = "INSERT INTO latencies (hour, kind, tree, name, part, bucket, count) VALUES ";
-    const COLUMNS: usize = 7;
-    const TAIL: &'static str = " ON CONFLICT (hour, kind, tree, name, part, bucket) \
+    const HEAD: &'static str =
+        "INSERT INTO latencies (span, slot, kind, tree, name, part, bucket, count) VALUES ";
+    const COLUMNS: usize = 8;
+    const TAIL: &'static str = " ON CONFLICT (span, slot, kind, tree, name, part, bucket) \
         DO UPDATE SET count = count + excluded.count";
 
     fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(self.hour)?;
+        args.add(self.span)?;
+        args.add(self.slot)?;
         args.add(i64::from(self.kind))?;
         args.add(self.tree)?;
         args.add(&*self.name)?;

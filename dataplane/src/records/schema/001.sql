@@ -136,16 +136,18 @@ CREATE TABLE spend (
   PRIMARY KEY (hour, kind, tree, name)
 ) WITHOUT ROWID;
 
--- Histograms by hour of requests that succeeded; a bucket is a quarter of a power of two.
+-- Histograms of requests that succeeded, by hour (kept for days) and by day (kept as long as spend), so that a month is
+-- not read hour by hour; a bucket is a quarter of a power of two.
 CREATE TABLE latencies (
-  hour   INTEGER NOT NULL,
+  span   INTEGER NOT NULL,                   -- hours: 1 or 24
+  slot   INTEGER NOT NULL,                   -- Unix hours / span
   kind   INTEGER NOT NULL,
   tree   INTEGER NOT NULL,
   name   TEXT    NOT NULL,
   part   INTEGER NOT NULL,                   -- 0 total, 1 first byte, 2 in the gateway
   bucket INTEGER NOT NULL,
   count  INTEGER NOT NULL,
-  PRIMARY KEY (hour, kind, tree, name, part, bucket)
+  PRIMARY KEY (span, slot, kind, tree, name, part, bucket)
 ) WITHOUT ROWID;
 
 -- Words of prompts, answers, errors and tool names by record. No copy of the text is kept here.

@@ -21,7 +21,7 @@ pub struct Filter {
     pub from: Option<i64>,
     /// Before this time, Unix milliseconds.
     pub to: Option<i64>,
-    /// Words that all occur, as beginnings of words, in prompt, answer, error or tool names.
+    /// Words that all occur in prompt, answer, error or tool names; those of three letters and more as beginnings of words.
     pub text: Option<String>,
     /// Model requests or tool calls only.
     pub kind: Option<KindFilter>,
@@ -183,6 +183,9 @@ impl Filter {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> sqlx::Result<Sql> {
+        if let Some(text) = &self.text {
+            return self.text_sql(text, columns, scope, cursor, limit);
+        }
         let mut sql = Sql::default();
         let arms: Vec<Scope> = match scope {
             Some(trees) if self.leads_by_tree() && trees.len() <= ARMS_MAX => {
@@ -194,12 +197,7 @@ impl Filter {
         for (n, arm) in arms.iter().enumerate() {
             sql.push(if n > 0 { " UNION ALL SELECT * FROM (SELECT " } else { "SELECT * FROM (SELECT " });
             sql.push(columns);
-            self.arm(
-                &mut sql,
-                arm,
-                arms.len() == 1 && scope.as_ref().is_none_or(|t| t.len() > ARMS_MAX),
-                cursor,
-            )?;
+            self.arm(&mut sql, arm, cursor)?;
             sql.push(" ORDER BY at DESC, seq DESC LIMIT ");
             sql.int(limit as i64);
             sql.push(")");
@@ -211,7 +209,7 @@ impl Filter {
 
     /// Whether the key's index is the best one to walk: no condition that picks fewer records.
     fn leads_by_tree(&self) -> bool {
-        self.text.is_none() && self.session.is_none() && !self.failures_only()
+        self.session.is_none() && !self.failures_only()
     }
 
     fn failures_only(&self) -> bool {
@@ -226,7 +224,6 @@ impl Filter {
     /// The index that leads: the condition that is likely to pick the fewest records, in the order of time.
     fn index(&self, by_tree: bool) -> &'static str {
         match () {
-            () if self.text.is_some() => " NOT INDEXED",
             () if self.session.is_some() => " INDEXED BY records_session",
             () if self.failures_only() => " INDEXED BY records_failed",
             () if by_tree => " INDEXED BY records_tree",
@@ -236,14 +233,13 @@ impl Filter {
         }
     }
 
-    fn arm(&self, sql: &mut Sql, scope: &Scope, wide: bool, cursor: Option<Cursor>) -> sqlx::Result<()> {
+    /// One arm: from the index that leads, with all conditions. The `+` keeps other indexes out of it.
+    fn arm(&self, sql: &mut Sql, scope: &Scope, cursor: Option<Cursor>) -> sqlx::Result<()> {
+        let by_tree = self.leads_by_tree() && scope.as_ref().is_some_and(|trees| trees.len() == 1);
         sql.push(" FROM records");
-        sql.push(self.index(scope.is_some() && !wide && self.leads_by_tree()));
+        sql.push(self.index(by_tree));
         sql.push(" WHERE 1");
-        sql.scope(if wide { "+tree" } else { "tree" }, scope);
-        if let Some(text) = &self.text {
-            self.text_condition(sql, text, cursor)?;
-        }
+        sql.scope(if by_tree { "tree" } else { "+tree" }, scope);
         self.conditions(sql)?;
         if let Some(Cursor { at, seq }) = cursor {
             sql.bind(" AND at <= ?", at)?;
@@ -251,6 +247,39 @@ impl Filter {
             sql.bind(" OR seq < ?)", seq)?;
         }
         Ok(())
+    }
+
+    /// A search walks the index's matches from the newest `seq` down and stops when the page is full: its order is that
+    /// of writing, which follows time within [`LATE_MS`].
+    fn text_sql(
+        &self,
+        text: &str,
+        columns: &str,
+        scope: &Scope,
+        cursor: Option<Cursor>,
+        limit: usize,
+    ) -> sqlx::Result<Sql> {
+        let mut sql = Sql::default();
+        sql.push("SELECT * FROM (SELECT ");
+        sql.push(columns);
+        sql.bind(" FROM (SELECT rowid AS match FROM words WHERE words MATCH ?", matches(text))?;
+        if let Some(Cursor { seq, .. }) = cursor {
+            sql.bind(" AND rowid < ?", seq)?;
+        }
+        if let Some(to) = self.to {
+            let bound = " AND rowid <= COALESCE((SELECT seq FROM records INDEXED BY records_at WHERE at <= ? \
+                ORDER BY at DESC, seq DESC LIMIT 1), 0)";
+            sql.bind(bound, to.saturating_add(LATE_MS))?;
+        }
+        sql.push(" ORDER BY rowid DESC LIMIT ");
+        sql.int(MATCHES_MAX as i64);
+        sql.push(") CROSS JOIN records NOT INDEXED ON seq = match WHERE 1");
+        sql.scope("tree", scope);
+        self.conditions(&mut sql)?;
+        sql.push(" LIMIT ");
+        sql.int(limit as i64);
+        sql.push(") ORDER BY seq DESC");
+        Ok(sql)
     }
 
     /// `columns` of the records written after `seq`, without order or limit.
@@ -304,21 +333,6 @@ impl Filter {
         }
         Ok(())
     }
-
-    /// The newest matches below the end of the period, by `seq`, which follows time within [`LATE_MS`].
-    fn text_condition(&self, sql: &mut Sql, text: &str, cursor: Option<Cursor>) -> sqlx::Result<()> {
-        sql.bind(" AND seq IN (SELECT rowid FROM words WHERE words MATCH ?", matches(text))?;
-        let end = [self.to, cursor.map(|c| c.at)].into_iter().flatten().min();
-        if let Some(end) = end {
-            let bound = " AND rowid <= COALESCE((SELECT seq FROM records INDEXED BY records_at WHERE at <= ? \
-                ORDER BY at DESC, seq DESC LIMIT 1), 0)";
-            sql.bind(bound, end.saturating_add(LATE_MS))?;
-        }
-        sql.push(" ORDER BY rowid DESC LIMIT ");
-        sql.int(MATCHES_MAX as i64);
-        sql.push(")");
-        Ok(())
-    }
 }
 
 /// The search's own language is not the user's: each word becomes a quoted prefix, and all must occur.
@@ -326,7 +340,9 @@ fn matches(text: &str) -> String {
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
     let mut out = String::new();
     for word in words.take(12) {
-        write!(out, "{}\"{word}\"*", if out.is_empty() { "" } else { " AND " }).unwrap_or(());
+        // One or two letters as a beginning would match half of all words.
+        let prefix = if word.chars().count() > 2 { "*" } else { "" };
+        write!(out, "{}\"{word}\"{prefix}", if out.is_empty() { "" } else { " AND " }).unwrap_or(());
     }
     if out.is_empty() { "\"\"".to_owned() } else { out }
 }

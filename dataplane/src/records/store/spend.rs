@@ -87,6 +87,8 @@ type Histogram = BTreeMap<i64, u64>;
 
 /// The most names in each list.
 const NAMES_MAX: usize = 200;
+/// Up to so many hours, histograms are read by the hour.
+const HOURS_MAX: i64 = 48;
 /// The most days in a series.
 const DAYS_MAX: i64 = 400;
 
@@ -145,8 +147,11 @@ impl Store {
 
     async fn latencies(&self, period: Period, scope: &Scope, spend: &mut Spend) -> sqlx::Result<()> {
         let mut sql = Sql::default();
-        sql.bind("SELECT kind, name, part, bucket, SUM(count) FROM latencies WHERE hour >= ?", period.from)?;
-        sql.bind(" AND hour < ?", period.to)?;
+        // By the day, in UTC, where hours are too many (or too old to be there).
+        let span = if period.to - period.from <= HOURS_MAX { 1 } else { 24 };
+        sql.bind("SELECT kind, name, part, bucket, SUM(count) FROM latencies WHERE span = ?", span)?;
+        sql.bind(" AND slot >= ?", period.from.div_euclid(span))?;
+        sql.bind(" AND slot <= ?", (period.to - 1).div_euclid(span))?;
         sql.scope("tree", scope);
         sql.push(" GROUP BY 1, 2, 3, 4");
         let mut all: [Histogram; 3] = Default::default();
