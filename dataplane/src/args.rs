@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The gateway process: one endpoint between coding agents and everything they use.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tollgate-dataplane", version, about)]
+#[command(name = "tollgate-dataplane", version)]
 pub struct Args {
     /// Folder of manifests (VirtualKey, ProviderRoute, McpServer, Secret); watched.
     #[arg(long, env = "TOLLGATE_MANIFESTS", value_name = "DIR")]
