@@ -1,6 +1,14 @@
 //! The way of a request against a scripted upstream: what reaches it, what comes back, what is charged and recorded.
 
-#![allow(missing_docs, reason = "a test")]
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what went wrong by failing"
+)]
 
 mod support;
 

@@ -1,5 +1,7 @@
 //! Test objects, built step by step: `key("main").parent("team").allow(["openai/*"])`.
 
+#![allow(clippy::unwrap_used, reason = "for tests only")]
+
 use super::{
     Export, Globs, Key, ObjectId, Route,
     route::{Backend, Health, Retry, RouteModel, Timeouts},

@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tollgate_translate::{
-    answer::{Summary, Tap, Translator},
+    answer::{self, Summary, Tap, Translator},
     error::{Kind, UpstreamError},
 };
 
@@ -91,10 +91,7 @@ impl Through {
     fn heartbeat(&mut self, format: tollgate_translate::Format) -> Bytes {
         match self {
             Through::Tap(tap) if !tap.at_boundary() => Bytes::new(),
-            Through::Tap(_) => Bytes::from_static(match format {
-                tollgate_translate::Format::Messages => b"event: ping\ndata: {\"type\":\"ping\"}\n\n",
-                tollgate_translate::Format::Chat => b": ping\n\n",
-            }),
+            Through::Tap(_) => Bytes::from_static(answer::heartbeat(format)),
             Through::Translate(translator) => {
                 let mut out = Vec::new();
                 translator.heartbeat(&mut out);
