@@ -1,6 +1,6 @@
 //! Test objects, built step by step: `key("main").parent("team").allow(["openai/*"])`.
 
-#![allow(clippy::unwrap_used, reason = "for tests only")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "for tests only")]
 
 use super::{
     Export, Globs, Key, ObjectId, Route,
