@@ -17,6 +17,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::watch};
 use tollgate_ledger::memory::MemoryStore;
+use tollgate_translate::price::Catalogue;
 
 /// How often dead holds are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -32,6 +33,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 async fn serve(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
+    // Read while the rest starts, so that the first request does not wait for it.
+    tokio::task::spawn_blocking(Catalogue::embedded);
     // Listening first: a taken port is the commonest failure and should cost nothing.
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
