@@ -48,6 +48,11 @@ pub struct Head {
     /// Whether a Messages body carries reasoning that only another provider can read (it came from a translated answer).
     /// Anthropic would refuse the request for good; [`splice`](splice()) takes those blocks out: call it when this is set.
     pub foreign_reasoning: bool,
+    /// Ways to be served that may have a price of their own ([`crate::price::Model::price_in`]): the values of `service_tier`,
+    /// `speed` and `inference_geo`, as sent. A translation carries none of the dearer ones over.
+    pub modes: Vec<Box<str>>,
+    /// The most web searches that the provider may run of itself for this request (Messages' server tool); 0 without the tool.
+    pub web_searches: u64,
 }
 
 /// Images of a body: inline ones are bytes that are no text, so they must not be estimated as text; of the others only an address

@@ -22,6 +22,19 @@ pub struct Usage {
 // === impl Usage ===
 
 impl Usage {
+    /// Both together, kind by kind; saturates.
+    pub fn plus(self, other: Usage) -> Usage {
+        Usage {
+            input: self.input.saturating_add(other.input),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            cache_write_1h: self.cache_write_1h.saturating_add(other.cache_write_1h),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            web_searches: self.web_searches.saturating_add(other.web_searches),
+        }
+    }
+
     /// All input tokens: what decides a price tier.
     pub fn total_input(&self) -> u64 {
         self.input

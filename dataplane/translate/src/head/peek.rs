@@ -9,7 +9,20 @@ use std::ops::Range;
 
 /// Fields by which a request is routed and paid for. Some servers match keys without regard to case (Go's `encoding/json`),
 /// so another spelling of these could make an upstream see something else than the gateway did.
-const DECISIVE: [&str; 6] = ["model", "max_tokens", "max_completion_tokens", "stream", "stream_options", "n"];
+const DECISIVE: [&str; 9] = [
+    "model",
+    "max_tokens",
+    "max_completion_tokens",
+    "stream",
+    "stream_options",
+    "n",
+    "service_tier",
+    "speed",
+    "inference_geo",
+];
+
+/// How many web searches are taken for possible where the tool sets no `max_uses`.
+const WEB_SEARCHES: u64 = 16;
 
 /// What the scan has found so far.
 struct Peek<'a> {
@@ -71,6 +84,8 @@ impl<'a> Peek<'a> {
             insert_at: 0,
             images: Images::default(),
             foreign_reasoning: false,
+            modes: Vec::new(),
+            web_searches: 0,
         };
         let keys = Vec::with_capacity(24);
         Peek {
@@ -95,7 +110,7 @@ impl<'a> Peek<'a> {
         let key = unescape(self.slice(&scanner.key()?));
         let chat = self.format == Format::Chat;
         if key == "tools" || (chat && key == "functions") {
-            self.head.tools += count(scanner)?;
+            self.tools(scanner)?;
         } else {
             let span = scanner.span()?;
             let value = Value::new(self.slice(&span));
@@ -108,6 +123,9 @@ impl<'a> Peek<'a> {
                 "stream_options" if chat => self.stream_options(value, span)?,
                 "user" if chat => self.user = string(value),
                 "safety_identifier" if chat => self.safety_identifier = string(value),
+                "service_tier" | "speed" | "inference_geo" => {
+                    self.head.modes.extend(value.string().filter(|mode| mode.len() <= 32).map(Box::from));
+                }
                 "metadata" if !chat => self.user = value.get("user_id").and_then(string),
                 "thinking" if !chat => {
                     self.head.thinking_budget = value.get("budget_tokens").and_then(Value::u64);
@@ -116,6 +134,24 @@ impl<'a> Peek<'a> {
             }
         }
         self.keys.push(key);
+        Ok(())
+    }
+
+    /// Counts the tools of the array at the cursor (none for any other value), and the web searches they allow.
+    fn tools(&mut self, scanner: &mut Scanner<'a>) -> Result<(), BadBody> {
+        if scanner.peek() != Some(b'[') {
+            return Ok(scanner.skip()?);
+        }
+        let mut more = scanner.enter_array()?;
+        while more {
+            let tool = self.slice(&scanner.span()?);
+            self.head.tools += 1;
+            if self.format == Format::Messages && memmem::find(tool.as_bytes(), b"web_search").is_some() {
+                let searches = web_searches(Value::new(tool));
+                self.head.web_searches = self.head.web_searches.saturating_add(searches);
+            }
+            more = scanner.next_item()?;
+        }
         Ok(())
     }
 
@@ -204,20 +240,12 @@ fn has_foreign_reasoning(text: &str) -> bool {
         || memmem::find(text.as_bytes(), b"\"signature\":\"\"").is_some()
 }
 
-/// Counts the items of the array at the cursor; 0 for any other value.
-fn count(scanner: &mut Scanner<'_>) -> Result<usize, BadBody> {
-    if scanner.peek() != Some(b'[') {
-        scanner.skip()?;
-        return Ok(0);
+/// The most searches of a tool, if it is the provider's own search (`web_search_20250305` and its successors).
+fn web_searches(tool: Value<'_>) -> u64 {
+    if !tool.type_name().starts_with("web_search") {
+        return 0;
     }
-    let mut items = 0;
-    let mut more = scanner.enter_array()?;
-    while more {
-        scanner.skip()?;
-        items += 1;
-        more = scanner.next_item()?;
-    }
-    Ok(items)
+    tool.get("max_uses").and_then(Value::u64).unwrap_or(WEB_SEARCHES)
 }
 
 fn string(value: Value<'_>) -> Option<&str> {

@@ -69,6 +69,20 @@ fn refuses_with_words_that_name_the_field() {
 }
 
 #[test]
+fn finds_what_makes_a_request_dearer() {
+    let head = read(Chat, r#"{"model":"m","service_tier":"prior\u0069ty"}"#);
+    assert_eq!(head.modes, [Box::from("priority")]);
+    let body = r#"{"model":"m","speed":"fast","inference_geo":"us","service_tier":null,"tools":[
+        {"type":"web_search_20250305","name":"web_search","max_uses":8},{"type":"web_search_20260209","name":"w"},
+        {"name":"web_search","input_schema":{}},{"type":"custom","name":"web_search"}]}"#;
+    let head = read(Messages, body);
+    assert_eq!(head.modes, [Box::from("fast"), Box::from("us")]);
+    assert_eq!((head.tools, head.web_searches), (4, 8 + 16), "the provider's own searches only");
+    assert!(refused(Chat, r#"{"model":"m","Service_Tier":"priority"}"#).contains("write `service_tier`"));
+    assert!(read(Messages, r#"{"model":"m"}"#).modes.is_empty());
+}
+
+#[test]
 fn a_null_cap_is_no_cap_and_is_written_over() {
     let body = r#"{"model":"m","max_tokens":null}"#;
     assert_eq!(read(Chat, body).output_cap, None);
