@@ -20,17 +20,21 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_util::sync::CancellationToken;
 
 /// The most connections at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
+const MAX_CONNECTIONS: u32 = 10_000;
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A client that takes nothing for so long is cut off by the kernel: its stream would hold money and an upstream for ever.
 const STALLED_CLIENT: Duration = Duration::from_secs(120);
 /// The pause after an accept failed (no file descriptors left).
+/// How long connections that are cut off may take to let go of their requests.
+const LETTING_GO: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until `stop` resolves, then finishes what is under way, at most for `drain`.
+/// Serves until `stop` resolves, then finishes what is under way, at most for `drain`; what is left then is cut off. When this
+/// returns, every request is settled and its record handed over.
 ///
 /// # Errors
 /// Never returns early for a single connection's failure; only when the listener's address cannot be read.
@@ -41,7 +45,8 @@ pub async fn serve(
     drain: Duration,
 ) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let cut_off = CancellationToken::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let mut stop = std::pin::pin!(stop);
     loop {
         let slot = tokio::select! {
@@ -71,17 +76,26 @@ pub async fn serve(
             .half_close(false)
             .serve_connection(TokioIo::new(stream), handler);
         let connection = graceful.watch(connection);
+        let cut_off = cut_off.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
+            let _slot = slot; // given back also when a request panics
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                },
+                () = cut_off.cancelled() => {}
             }
-            drop(slot);
         });
     }
     drop(listener);
     service.draining();
     if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-        tracing::warn!(after_s = drain.as_secs(), "drain deadline passed with requests under way");
+        tracing::warn!(after_s = drain.as_secs(), "drain deadline passed: requests under way are cut off");
+        cut_off.cancel();
+    }
+    // A request that is cut off settles and records as it is let go of: whoever flushes the records next must have that too.
+    if tokio::time::timeout(LETTING_GO, slots.acquire_many(MAX_CONNECTIONS)).await.is_err() {
+        tracing::warn!("some connections did not end");
     }
     Ok(())
 }
