@@ -12,7 +12,7 @@ use tollgate_ledger::{
     budget::Limit,
     charge::{BudgetState, Level, Reason, Refusal},
 };
-use tollgate_translate::{Usage, answer::Summary, head::Head};
+use tollgate_translate::{Format, Usage, answer::Summary, head::Head};
 
 /// The levels of one request, the key first.
 pub type Levels<'a> = SmallVec<[Level<'a>; 4]>;
@@ -25,8 +25,10 @@ const ABOVE_THINKING: u64 = 1024;
 const DEFAULT_CAP: u64 = 32_000;
 
 /// What is to be held for a request, before the ledger's decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hold {
+    /// Input tokens at worst, for budgets in tokens.
+    pub input_tokens: u64,
     /// Nano-USD for the input at worst.
     pub input_cost: u64,
     /// Nano-USD per output token at worst.
@@ -35,6 +37,8 @@ pub struct Hold {
     pub cap: u64,
     /// The least useful cap.
     pub floor: u64,
+    /// Whether the granted cap is written into the request; else the client's own stays.
+    pub writes: bool,
 }
 
 /// The levels of `node`'s tree with the budgets that count for `qualified`.
@@ -57,45 +61,66 @@ fn level<'a>(key: &'a Key, counts: impl Fn(&Globs) -> bool) -> Level<'a> {
     }
 }
 
-/// Whether a budget in USD, or any budget, counts for the request.
-pub fn budgeted(levels: &Levels<'_>) -> (bool, bool) {
-    let usd = levels.iter().flat_map(|l| &l.budgets).any(|b| matches!(b.limit, Limit::NanoUsd(_)));
-    (usd, levels.iter().any(|l| !l.budgets.is_empty()))
+/// Whether the same budgets of `node`'s tree count for both models.
+pub fn same_budgets(node: &KeyNode, one: &str, other: &str) -> bool {
+    let mut budgets = node.path.iter().flat_map(|key| &key.budgets);
+    one == other || budgets.all(|b| b.models.matches(one) == b.models.matches(other))
 }
 
-/// The worst case over all candidates. A model without a price on a key with a USD budget is refused unless the key says otherwise.
+/// Takes out the candidates without a price whose model counts against a budget in USD, unless the keys say otherwise.
+///
+/// # Errors
+/// When none is left.
+pub fn drop_unpriced(node: &KeyNode, candidates: &mut Vec<Candidate>) -> Result<(), GatewayError> {
+    if candidates.iter().all(|c| c.price().is_some()) || !node.path.iter().any(|k| k.spending.deny_unpriced) {
+        return Ok(());
+    }
+    let in_usd = |qualified: &str| {
+        let mut budgets = node.path.iter().flat_map(|key| &key.budgets);
+        budgets.any(|b| matches!(b.budget.limit, Limit::NanoUsd(_)) && b.models.matches(qualified))
+    };
+    let usable = |c: &Candidate| c.price().is_some() || !in_usd(&c.resolved.qualified);
+    match candidates.iter().any(usable) {
+        true => {
+            candidates.retain(usable);
+            Ok(())
+        }
+        false => Err(candidates.first().map_or_else(
+            || GatewayError::NoBackend("no backend is configured for this model".into()),
+            |first| unpriced(node, first),
+        )),
+    }
+}
+
+/// The worst case over all candidates, for a client of `format`.
 pub fn hold(
     node: &KeyNode,
     levels: &Levels<'_>,
     candidates: &[Candidate],
+    format: Format,
     head: &Head,
     input_upper: u64,
-) -> Result<Hold, GatewayError> {
-    let (usd, any) = budgeted(levels);
-    let strict = node.path.iter().any(|k| k.spending.strict);
-    let (mut input_cost, mut output_price) = (0, 0);
-    for candidate in candidates {
-        match &candidate.price {
-            Some(price) => {
-                input_cost = input_cost.max(price.worst_input(input_upper).saturating_mul(input_upper));
-                output_price = output_price.max(price.worst_output(input_upper));
-            }
-            None if usd && node.path.iter().any(|k| k.spending.deny_unpriced) => {
-                return Err(unpriced(node, candidate));
-            }
-            None => {}
-        }
-    }
-    if !strict {
-        // Charged afterwards only; the least hold still refuses once a budget is used up.
-        (input_cost, output_price) = (1, 0);
-    }
+) -> Hold {
     let sent = head.output_cap.as_ref().map(|c| c.tokens);
+    if !node.path.iter().any(|k| k.spending.strict) {
+        // Charged afterwards only; a hold of nothing still refuses once a budget is used up.
+        return Hold::default();
+    }
+    let (mut input_cost, mut output_price) = (0, 0);
+    for (candidate, price) in candidates.iter().filter_map(|c| Some((c, c.price()?))) {
+        // A translation leaves the provider's own tools out.
+        let searches = if candidate.format == format { head.web_searches } else { 0 };
+        let input = price.worst_input(input_upper).saturating_mul(input_upper);
+        input_cost = input_cost.max(input.saturating_add(price.web_search.saturating_mul(searches)));
+        output_price = output_price.max(price.worst_output(input_upper));
+    }
+    let budgeted = levels.iter().any(|l| !l.budgets.is_empty());
     let known = candidates.iter().filter_map(|c| c.max_output).max();
-    let cap = sent.unwrap_or_else(|| if any { known.unwrap_or(DEFAULT_CAP) } else { 0 });
-    let lowers = strict && node.path.iter().all(|k| k.spending.lower_output_cap);
+    let cap = sent.unwrap_or_else(|| if budgeted { known.unwrap_or(DEFAULT_CAP) } else { 0 });
+    let lowers = node.path.iter().all(|k| k.spending.lower_output_cap);
     let least = OUTPUT_FLOOR.max(head.thinking_budget.map_or(0, |b| b.saturating_add(ABOVE_THINKING)));
-    Ok(Hold { input_cost, output_price, cap, floor: if lowers { cap.min(least) } else { cap } })
+    let floor = if lowers { cap.min(least) } else { cap };
+    Hold { input_tokens: input_upper, input_cost, output_price, cap, floor, writes: true }
 }
 
 fn unpriced(node: &KeyNode, candidate: &Candidate) -> GatewayError {

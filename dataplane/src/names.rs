@@ -40,6 +40,11 @@ pub const FORWARD: [&str; 5] = ["accept", "user-agent", "x-app", "idempotency-ke
 /// Under one of the prefixes, but they choose the account that pays: the gateway's credential decides that.
 pub const NEVER_FORWARD: [&str; 2] = ["openai-organization", "openai-project"];
 
+/// How long the official SDKs wait for an answer, in seconds: what they say of it in each request.
+pub const CLIENT_PATIENCE: [&str; 2] = ["x-stainless-timeout", "x-stainless-read-timeout"];
+
+/// Upstream answer headers that name the account behind the gateway's credential: nobody else's business.
+pub const NEVER_RETURN: [&str; 3] = ["anthropic-organization-id", "openai-organization", "openai-project"];
 /// Upstream answer headers that reach a client of the same format.
 pub const RETURN_PREFIXES: [&str; 3] = ["anthropic-", "x-ratelimit-", "openai-"];
 /// Single answer headers that reach it too.

@@ -7,7 +7,8 @@
 //! - [`resolve`]: which model, and whether it is allowed
 //! - [`plan`]: which backends, in which order
 //! - [`reserve`]: the hold on the money and the rates
-//! - [`attempt`]: translate and send, retry and fail over until the first byte
+//! - `outgoing`: the request in the upstream's format
+//! - [`attempt`]: send, retry and fail over until the first byte; `failure`: what a failure means for that
 //! - [`answer`]: the stream back
 //! - [`exchange`]: the context; settles and records
 //! - [`count`], [`models`]: the small endpoints
@@ -16,8 +17,10 @@ pub mod answer;
 pub mod attempt;
 pub mod count;
 pub mod exchange;
+mod failure;
 pub mod identify;
 pub mod models;
+mod outgoing;
 pub mod plan;
 pub mod receive;
 pub mod reserve;
@@ -70,6 +73,7 @@ pub async fn generate(
 ) -> Response<Body> {
     let now = gateway.now();
     let mut exchange = Exchange::new(gateway, id, format, node, &parts.headers, now);
+    exchange.generation = snapshot.generation;
     match run(&mut exchange, &snapshot, &parts, body).await {
         Ok(Answered::Whole(response)) => response,
         Ok(Answered::Stream(ready)) => ready.into_response(exchange),
@@ -104,19 +108,19 @@ async fn run(
     let head = decode(exchange, &body)?;
     let decoded = Decoded { snapshot, parts, body: &body, head: &head, at };
     let resolved = resolve::resolve(snapshot, &exchange.node, &head.model)?;
-    exchange.record.model = Some(resolved.qualified.clone());
+    exchange.record.model = Some(resolved.qualified.to_string());
     exchange.record.route = Some(resolved.route.id.shared());
-    let draw = exchange.id.as_u128() as u64;
-    let candidates =
-        plan::plan(snapshot, &exchange.node, &resolved, &exchange.gateway.health, exchange.at(), draw)?;
-    let cap = reserve::reserve(exchange, &decoded, &candidates)?;
+    let (now, draw) = (exchange.gateway.now(), exchange.id.as_u128() as u64);
+    let asked = plan::Asked { format: exchange.format, head: &head, now, draw };
+    let mut candidates = plan::plan(snapshot, &exchange.node, &resolved, &exchange.gateway.health, asked)?;
+    let cap = reserve::reserve(exchange, &decoded, &mut candidates)?;
     attempt::attempt(exchange, &decoded, candidates, cap).await
 }
 
 fn decode(exchange: &mut Exchange, body: &Bytes) -> Result<Head, GatewayError> {
     let head = head::peek(exchange.format, body).map_err(|e| GatewayError::BadRequest(e.to_string()))?;
     exchange.record.stream = head.stream;
-    exchange.record.model_asked.clone_from(&head.model);
+    exchange.record.model_asked = exchange::cut(&head.model, resolve::MAX_NAME);
     Ok(head)
 }
 

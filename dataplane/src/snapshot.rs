@@ -106,7 +106,7 @@ fn visible<'a, T>(
         let (own, export) = of(x);
         export.allows(own, namespace)
     });
-    seen.min_by_key(|x| (of(x).0 != namespace, of(x).0.to_owned()))
+    seen.min_by(|a, b| (of(a).0 != namespace, of(a).0).cmp(&(of(b).0 != namespace, of(b).0)))
 }
 
 // === impl KeyNode ===

@@ -4,12 +4,12 @@
 //! and a client that goes away drops the body, which ends the upstream's request and settles what was used.
 
 use super::exchange::Exchange;
-use crate::{request::identify, request::resolve};
+use crate::{request::identify, request::plan, request::resolve};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -63,6 +63,14 @@ impl Through {
                 translator.feed(&piece, &mut out);
                 out.into()
             }
+        }
+    }
+
+    /// Whether the client has whole events only.
+    pub fn between_events(&self) -> bool {
+        match self {
+            Through::Tap(tap) => tap.at_boundary(),
+            Through::Translate(_) => true,
         }
     }
 
@@ -131,7 +139,8 @@ impl Answer {
         let now = Instant::now();
         let mut ticks = tokio::time::interval_at(now + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let generation = exchange.gateway.snapshot().generation;
+        // Not the one in force by now: what has changed since the request came in counts as well.
+        let generation = exchange.generation;
         let ready = (!first.is_empty()).then_some(first);
         Answer {
             upstream,
@@ -171,20 +180,32 @@ impl Answer {
         }
     }
 
-    /// A second has passed: still allowed, still alive, renew the hold. Returns bytes for the client, if any.
+    /// A second has passed, however busy the stream is: still allowed? Renews the hold. Returns the client's error, if any.
     fn tick(&mut self) -> Option<Bytes> {
         self.ticked = self.ticked.wrapping_add(1);
         if let Some(words) = self.revoked() {
             return Some(self.failing(Kind::Permission, words));
+        }
+        if let Some(through) = &self.through
+            && self.ticked.is_multiple_of(PROGRESS_TICKS)
+        {
+            self.exchange.progress(through.summary(), self.exchange.gateway.now());
+        }
+        None
+    }
+
+    /// A second has passed and the upstream is silent. Returns bytes for the client, if any.
+    fn silent(&mut self) -> Option<Bytes> {
+        let complete = self.through.as_ref().is_some_and(|t| t.summary().complete);
+        if complete && self.last_piece.elapsed() >= TICK {
+            // The answer is whole; an upstream that leaves its stream open must not keep the client waiting for more.
+            return Some(self.ending());
         }
         if self.last_piece.elapsed() >= self.idle {
             let words = format!("the upstream sent nothing for {} s", self.idle.as_secs());
             return Some(self.failing(Kind::Timeout, words));
         }
         let through = self.through.as_mut()?;
-        if self.ticked.is_multiple_of(PROGRESS_TICKS) {
-            self.exchange.progress(through.summary(), self.exchange.gateway.now());
-        }
         if self.last_sent.elapsed() < HEARTBEAT {
             return None;
         }
@@ -206,7 +227,8 @@ impl Answer {
         let qualified = self.exchange.record.model.as_deref().unwrap_or_default();
         let still = identify::check(node, self.exchange.gateway.now())
             .and_then(|()| resolve::allowed(node, qualified));
-        still.err().map(|e| e.to_string())
+        let backend = self.exchange.candidate.as_ref().and_then(|c| c.backend());
+        still.err().map(|e| e.to_string()).or_else(|| plan::forbidden(node, backend?))
     }
 
     fn emit(&mut self, bytes: Bytes) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
@@ -231,6 +253,11 @@ impl HttpBody for Answer {
             if this.ended {
                 return Poll::Ready(None);
             }
+            // Before the upstream: one that always has something to say must not outlive its key.
+            let ticked = this.ticks.poll_tick(cx).is_ready();
+            if let Some(last) = ticked.then(|| this.tick()).flatten() {
+                return this.emit(last);
+            }
             let out = match Pin::new(&mut this.upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(piece) = frame.into_data() else { continue };
@@ -242,10 +269,8 @@ impl HttpBody for Answer {
                     this.failing(Kind::Api, format!("the upstream's stream broke: {cause}"))
                 }
                 Poll::Ready(None) => this.ending(),
-                Poll::Pending => {
-                    ready!(this.ticks.poll_tick(cx));
-                    this.tick().unwrap_or_default()
-                }
+                Poll::Pending if ticked => this.silent().unwrap_or_default(),
+                Poll::Pending => return Poll::Pending,
             };
             if !out.is_empty() {
                 return this.emit(out);
@@ -255,11 +280,14 @@ impl HttpBody for Answer {
 }
 
 impl Drop for Answer {
-    /// The client went away: what was used until then is charged.
+    /// The client went away: what was used until then is charged. One that leaves with the last event has its whole answer.
     fn drop(&mut self) {
         if let Some(through) = self.through.take() {
-            self.exchange.outcome(super::exchange::CLIENT_GONE, Some("the client went away".to_owned()));
-            self.exchange.finish(through.into_summary());
+            let summary = through.into_summary();
+            if summary.complete {
+                self.exchange.outcome(200, None);
+            }
+            self.exchange.abandon(summary);
         }
     }
 }

@@ -1,43 +1,44 @@
-//! Phases 6 to 8: the request in the upstream's format, sent; the next attempt or backend when it fails before its first byte.
+//! Phase 7: the request sent; the next attempt or backend when it fails before its first byte.
 
 use super::{
     Answered, Decoded,
     answer::{Answer, Through},
     exchange::Exchange,
+    failure::{Again, Failed, refused},
     header,
+    outgoing::{Outgoing, prepare},
     plan::Candidate,
-    reserve::Cap,
+    reserve::{self, Cap},
 };
 use crate::{
     body::Body,
     error::GatewayError,
-    model::route::{Backend, Retry},
+    model::route::Backend,
     names, respond,
-    upstream::send::{self, Operation, SendError},
+    upstream::send::{self, Operation},
 };
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use std::time::Duration;
-use tollgate_translate::{
-    Format, Provider,
-    answer::{Context, Summary, Tap, Translator},
-    error::{self, Kind, UpstreamError},
-    head::{Splices, splice},
-    request::{Target, ToolNames, translate},
-};
+use tokio::time::Instant;
+use tollgate_translate::{answer::Summary, error::Kind};
 
 /// The most bytes of a whole answer.
 const MAX_ANSWER: usize = 64 << 20;
-/// The most bytes read of an error's body.
-const MAX_ERROR: usize = 256 << 10;
 /// The pause before an attempt is repeated at the same backend; doubles each time.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a stream's first piece is waited for before the client gets its headers (and heartbeats).
-const FIRST_PIECE: Duration = Duration::from_secs(10);
+/// A backend that asks for a longer pause than this is not asked again: another is, or the client waits by itself.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a stream's first event is waited for before the client gets its headers (and heartbeats).
+const FIRST_EVENT: Duration = Duration::from_secs(10);
+/// What is kept of a stream before its first event is whole.
+const MAX_FIRST: usize = 64 << 10;
+/// How long a client waits for an answer that does not say: what the official SDKs do.
+const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A stream whose first piece is there.
+/// A stream whose first event is there.
 #[derive(Debug)]
 pub struct Streaming {
     upstream: Incoming,
@@ -47,28 +48,12 @@ pub struct Streaming {
     idle: Duration,
 }
 
-/// A request in the upstream's format.
-struct Outgoing {
-    body: Bytes,
-    names: ToolNames,
-    same: bool,
-    strip_usage: bool,
-}
-
-/// How one attempt failed.
-struct Failed {
-    error: UpstreamError,
-    /// The upstream's own body and headers, to be passed on as they are to a client of the same format.
-    raw: Option<(StatusCode, HeaderMap, Bytes)>,
-    /// Another try may help: at the same backend, or only at another.
-    again: Again,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    Never,
-    Elsewhere,
-    Anywhere,
+/// The attempts of one request: how many and how long they may still be made, and how the last one failed.
+struct Tries {
+    left: u32,
+    until: Instant,
+    pause: Duration,
+    failed: Option<(Failed, bool)>,
 }
 
 /// Tries the candidates in order until one answers.
@@ -76,98 +61,128 @@ pub async fn attempt(
     exchange: &mut Exchange,
     decoded: &Decoded<'_>,
     candidates: Vec<Candidate>,
-    cap: Cap,
+    mut cap: Cap,
 ) -> Result<Answered, GatewayError> {
-    let retry = candidates.first().map(|c| c.route().retry);
-    let mut left = retry.map_or(0, |r| r.attempts);
-    let mut last: Option<(Failed, bool)> = None;
-    for candidate in candidates {
+    let mut tries = Tries::new(decoded, candidates.first());
+    for (place, candidate) in candidates.iter().enumerate() {
         let Some(backend) = candidate.backend() else { continue };
-        let outgoing = prepare(exchange, decoded, &candidate, backend, cap)?;
-        let mut pause = PAUSE;
+        if tries.over() {
+            break;
+        }
+        let rest = candidates.get(place..).unwrap_or_default();
+        let outgoing = match begin(exchange, decoded, rest, backend, &mut cap) {
+            Ok(outgoing) => outgoing,
+            // Of a fallback that cannot be used the client learns nothing: it asked for another model, whose failure counts.
+            Err(_) if tries.failed.is_some() => continue,
+            Err(error) => return Err(error),
+        };
         exchange.candidate = Some(candidate.clone());
+        tries.pause = PAUSE;
         loop {
-            match once(exchange, decoded, &candidate, backend, &outgoing).await {
+            let deadline = tries.deadline(candidate);
+            let failed = match once(exchange, decoded, candidate, backend, &outgoing, deadline).await {
                 Ok(answered) => return Ok(answered),
-                Err(failed) => {
-                    let again = failed.again;
-                    exchange.sent = false; // an attempt that was refused is not billed
-                    let same = outgoing.same;
-                    last = Some((failed, same));
-                    if again == Again::Never {
-                        return finish_failed(exchange, last);
-                    }
-                    if again == Again::Elsewhere || left == 0 {
-                        break;
-                    }
-                }
+                Err(failed) => failed,
+            };
+            exchange.failed(failed.used);
+            let never = failed.again == Again::Never;
+            let pause = tries.next_pause(&failed);
+            tries.failed = Some((failed, outgoing.same));
+            if never {
+                return tries.finish(exchange);
             }
-            left -= 1;
+            let Some(pause) = pause else { break };
             tokio::time::sleep(pause).await;
-            pause *= 2;
         }
     }
-    finish_failed(exchange, last)
+    tries.finish(exchange)
 }
 
-/// No candidate answered: the last failure, as it came where the client speaks the same format.
-fn finish_failed(exchange: &mut Exchange, last: Option<(Failed, bool)>) -> Result<Answered, GatewayError> {
-    let Some((failed, same)) = last else {
-        return Err(GatewayError::NoBackend("no backend is configured for this model".into()));
-    };
-    exchange.candidate = None;
-    match failed.raw {
-        Some((status, headers, body)) if same => {
-            exchange.outcome(status.as_u16(), Some(failed.error.message.clone()));
-            exchange.finish(Summary { error: Some(failed.error), ..Summary::default() });
-            let mut response = Response::new(crate::body::full(body));
-            *response.status_mut() = status;
-            *response.headers_mut() = send::returned(&headers);
-            respond::identify(response.headers_mut(), exchange.format, &exchange.id.to_string());
-            Ok(Answered::Whole(response))
-        }
-        _ => Err(failed.error.into()),
-    }
-}
-
-fn prepare(
+/// The hold for the first of `candidates`, and its request.
+fn begin(
     exchange: &mut Exchange,
     decoded: &Decoded<'_>,
-    candidate: &Candidate,
+    candidates: &[Candidate],
     backend: &Backend,
-    cap: Cap,
+    cap: &mut Cap,
 ) -> Result<Outgoing, GatewayError> {
-    let same = candidate.format == exchange.format;
-    if same {
-        let strip_usage =
-            exchange.format == Format::Chat && decoded.head.stream && !decoded.head.include_usage;
-        let renamed = candidate.upstream_model != decoded.head.model;
-        let splices = Splices {
-            model: renamed.then_some(candidate.upstream_model.as_str()),
-            output_cap: cap.tokens.filter(|_| cap.changed),
-            include_usage: strip_usage,
-            // Servers that only imitate OpenAI know the older name of the cap.
-            cap_field: (backend.provider == Provider::OpenAiCompatible).then_some("max_tokens"),
-        };
-        let asked = decoded.head.shadow_cap.is_some() || decoded.head.foreign_reasoning || strip_usage;
-        let untouched = splices.model.is_none() && splices.output_cap.is_none() && !asked;
-        let body = match untouched {
-            true => decoded.body.clone(),
-            false => splice(exchange.format, decoded.body, decoded.head, &splices).into(),
-        };
-        return Ok(Outgoing { body, names: ToolNames::default(), same, strip_usage });
+    if let Some(new) = reserve::again(exchange, decoded, candidates)? {
+        *cap = new;
     }
-    let target = Target {
-        format: candidate.format,
-        provider: backend.provider,
-        model: &candidate.upstream_model,
-        output_cap: cap.tokens.or(candidate.max_output),
-        strict: candidate.route().strict,
-    };
-    let translated = translate(exchange.format, decoded.body, &target)
-        .map_err(|e| GatewayError::BadRequest(e.to_string()))?;
-    exchange.record.degradations = translated.degradations;
-    Ok(Outgoing { body: translated.body.into(), names: translated.names, same, strip_usage: false })
+    let Some(candidate) = candidates.first() else { return Err(no_backend()) };
+    prepare(exchange, decoded, candidate, backend, *cap)
+}
+
+fn no_backend() -> GatewayError {
+    GatewayError::NoBackend("no backend is configured for this model".into())
+}
+
+// === impl Tries ===
+
+impl Tries {
+    fn new(decoded: &Decoded<'_>, first: Option<&Candidate>) -> Self {
+        Tries {
+            left: first.map_or(0, |c| c.route().retry.attempts),
+            until: decoded.at + patience(&decoded.parts.headers),
+            pause: PAUSE,
+            failed: None,
+        }
+    }
+
+    /// Whether the client has given up waiting by now.
+    fn over(&self) -> bool {
+        self.failed.is_some() && Instant::now() >= self.until
+    }
+
+    /// How long the answer's head is waited for. The first attempt has the route's time, the others what is left of the client's.
+    fn deadline(&self, candidate: &Candidate) -> Duration {
+        let first_byte = candidate.route().timeouts.first_byte;
+        match self.failed {
+            None => first_byte,
+            Some(_) => first_byte.min(self.until.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// The pause before another attempt at the same backend; `None`: no more there.
+    fn next_pause(&mut self, failed: &Failed) -> Option<Duration> {
+        let asked = Duration::from_secs(failed.error.retry_after.unwrap_or(0));
+        let pause = self.pause.max(asked);
+        if failed.again != Again::Anywhere
+            || self.left == 0
+            || asked > LONGEST_PAUSE
+            || Instant::now() + pause >= self.until
+        {
+            return None;
+        }
+        self.left -= 1;
+        self.pause *= 2;
+        Some(pause)
+    }
+
+    /// No candidate answered: the last failure, as it came where the client speaks the same format.
+    fn finish(self, exchange: &mut Exchange) -> Result<Answered, GatewayError> {
+        let Some((failed, same)) = self.failed else { return Err(no_backend()) };
+        exchange.candidate = None;
+        match failed.raw {
+            Some((status, headers, body)) if same => {
+                exchange.outcome(status.as_u16(), Some(failed.error.message.clone()));
+                exchange.finish(Summary { error: Some(failed.error), ..Summary::default() });
+                let mut response = Response::new(crate::body::full(body));
+                *response.status_mut() = status;
+                *response.headers_mut() = send::returned(&headers);
+                respond::identify(response.headers_mut(), exchange.format, &exchange.id.to_string());
+                Ok(Answered::Whole(response))
+            }
+            _ => Err(failed.error.into()),
+        }
+    }
+}
+
+/// How long the client waits: the SDKs say it in seconds.
+fn patience(headers: &HeaderMap) -> Duration {
+    let said = names::CLIENT_PATIENCE.iter().find_map(|name| header(headers, name)?.parse::<f64>().ok());
+    let said = said.filter(|seconds| (1.0..=86_400.0).contains(seconds));
+    said.map_or(PATIENCE, Duration::from_secs_f64)
 }
 
 async fn once(
@@ -176,55 +191,38 @@ async fn once(
     candidate: &Candidate,
     backend: &Backend,
     outgoing: &Outgoing,
+    deadline: Duration,
 ) -> Result<Answered, Failed> {
     let route = candidate.route();
     let headers = send::headers(&decoded.parts.headers, backend, outgoing.same);
     let query = decoded.parts.uri.query().filter(|_| outgoing.same);
-    let client = exchange.gateway.client(route.timeouts.connect).map_err(|e| ours(&e))?;
-    exchange.leaving(decoded.at);
-    exchange.sent = true;
-    let (body, deadline) = (outgoing.body.clone(), route.timeouts.first_byte);
+    let client = exchange.gateway.client(route.timeouts.connect).map_err(|e| Failed::ours(&e))?;
+    exchange.leaving(decoded.at, deadline + route.timeouts.idle);
+    let body = outgoing.body.clone();
     let sent = send::send(&client, backend, Operation::Generate, query, headers, body, deadline).await;
-    let response = match sent {
-        Ok(response) => response,
-        Err(error) => {
-            note(exchange, backend, &error.to_string());
-            unhealthy(exchange, candidate, backend);
-            return Err(unreachable(&error, &route.retry));
+    let failed = match sent {
+        Err(error) => Failed::unreachable(&error, &route.retry, exchange.input_only()),
+        Ok(response) if !response.status().is_success() => {
+            refused(response, candidate.format, backend, &route.retry).await
+        }
+        Ok(response) => {
+            exchange.first_byte();
+            let answered = match decoded.head.stream {
+                true => begin_stream(exchange, decoded, candidate, outgoing, response).await,
+                false => whole(exchange, decoded, candidate, outgoing, response).await,
+            };
+            match answered {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => failed,
+            }
         }
     };
-    if !response.status().is_success() {
-        let failed = refused(response, candidate.format, backend, &route.retry).await;
-        note(exchange, backend, &format!("{} {}", failed.error.status, failed.error.message));
-        if failed.error.status >= 500 || failed.error.status == 429 {
-            unhealthy(exchange, candidate, backend);
-        }
-        return Err(failed);
+    exchange.note(backend, &failed.error.message, failed.error.status);
+    // Errors of the client's making say nothing of the backend's health.
+    if matches!(failed.error.status, 0 | 429 | 500..) {
+        unhealthy(exchange, candidate, backend);
     }
-    exchange.first_byte();
-    let answered = if decoded.head.stream {
-        begin_stream(exchange, decoded, candidate, outgoing, response).await
-    } else {
-        whole(exchange, decoded, candidate, outgoing, response).await
-    };
-    match &answered {
-        Ok(_) => {
-            note(exchange, backend, "ok");
-            exchange.record.backend = Some(backend.name.clone());
-            exchange.record.provider = Some(backend.provider.as_str());
-            exchange.gateway.health.succeeded(&route.id, &backend.name);
-        }
-        Err(failed) => {
-            note(exchange, backend, &failed.error.message);
-            unhealthy(exchange, candidate, backend);
-        }
-    }
-    answered
-}
-
-fn note(exchange: &mut Exchange, backend: &Backend, outcome: &str) {
-    let short: String = outcome.chars().take(200).collect();
-    exchange.record.attempts.push(format!("{}: {short}", backend.name));
+    Err(failed)
 }
 
 fn unhealthy(exchange: &Exchange, candidate: &Candidate, backend: &Backend) {
@@ -233,45 +231,6 @@ fn unhealthy(exchange: &Exchange, candidate: &Candidate, backend: &Backend) {
     if exchange.gateway.health.failed(&route.id, &backend.name, &route.health, now) {
         tracing::warn!(route = %route.id, backend = %backend.name, for_s = route.health.eject_for.as_secs(), "backend ejected");
     }
-}
-
-fn ours(error: &dyn std::error::Error) -> Failed {
-    let error = UpstreamError { kind: Kind::Api, message: error.to_string(), ..UpstreamError::default() };
-    Failed { error, raw: None, again: Again::Never }
-}
-
-fn unreachable(error: &SendError, retry: &Retry) -> Failed {
-    let (kind, again) = match error {
-        SendError::Timeout { .. } => (Kind::Timeout, Again::Elsewhere),
-        SendError::Connect { .. } if retry.on_connect => (Kind::Api, Again::Anywhere),
-        SendError::Connect { .. } => (Kind::Api, Again::Elsewhere),
-        SendError::Endpoint { .. } => (Kind::Api, Again::Elsewhere),
-    };
-    Failed {
-        error: UpstreamError { kind, message: error.to_string(), ..UpstreamError::default() },
-        raw: None,
-        again,
-    }
-}
-
-/// An error answer: read (bounded), understood, and judged for another try.
-async fn refused(response: Response<Incoming>, format: Format, backend: &Backend, retry: &Retry) -> Failed {
-    let (parts, body) = response.into_parts();
-    let body = Limited::new(body, MAX_ERROR).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-    let status = parts.status.as_u16();
-    let error = error::understand(format, status, &|name| header(&parts.headers, name), &body);
-    let credential = matches!(status, 401 | 403);
-    let again = match status {
-        429 if retry.on_rate_limited => Again::Anywhere,
-        500.. if retry.on_server_error => Again::Anywhere,
-        401 | 403 | 404 | 408 | 429 | 500.. => Again::Elsewhere,
-        _ => Again::Never,
-    };
-    if credential {
-        tracing::warn!(backend = %backend.name, status, "the upstream refused the gateway's credential");
-    }
-    let raw = (!credential && !body.is_empty()).then_some((parts.status, parts.headers, body));
-    Failed { error, raw, again }
 }
 
 /// A whole answer: read, tapped or translated, settled.
@@ -283,70 +242,52 @@ async fn whole(
     response: Response<Incoming>,
 ) -> Result<Answered, Failed> {
     let (parts, body) = response.into_parts();
+    if let Some(failed) = unreadable(&parts.headers) {
+        return Err(failed);
+    }
     let collecting = Limited::new(body, MAX_ANSWER).collect();
+    let broke = |words: String| Failed::elsewhere(Kind::Api, words, Some(exchange.input_only()));
     let body = match tokio::time::timeout(candidate.route().timeouts.idle, collecting).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => return Err(broke(&format!("the upstream's answer broke off: {error}"))),
-        Err(_) => return Err(broke("the upstream's answer did not end in time")),
+        Ok(Err(error)) => return Err(broke(format!("the upstream's answer broke off: {error}"))),
+        Err(_) => return Err(broke("the upstream's answer did not end in time".into())),
     };
-    let mut through = through(exchange, decoded, candidate, outgoing, false);
+    let mut through = outgoing.reader(exchange, decoded, candidate);
     let out = match &mut through {
         Through::Translate(translator) => match translator.whole(&body) {
             Ok(out) => Bytes::from(out),
-            Err(error) => return Err(Failed { error, raw: None, again: Again::Elsewhere }),
+            Err(error) => {
+                let used = translator.summary().usage;
+                return Err(Failed { used, ..Failed::new(error, Again::Elsewhere) });
+            }
         },
         Through::Tap(tap) => {
             tap.feed(&body);
             tap.end();
             if !tap.summary().complete {
                 // An empty or malformed 200 is fatal for Claude Code; a 502 is retried.
-                return Err(broke("the upstream answered 200 without an answer in its API's shape"));
+                let words = "the upstream answered 200 without an answer in its API's shape";
+                return Err(Failed::elsewhere(Kind::Api, words, tap.summary().usage));
             }
             body
         }
     };
+    exchange.answering(candidate);
     let mut response: Response<Body> = Response::new(crate::body::full(out));
     *response.headers_mut() = answer_headers(exchange, candidate, outgoing, &parts.headers, false);
     exchange.outcome(200, None);
-    exchange.record.backend = candidate.backend().map(|b| b.name.clone());
-    exchange.record.provider = candidate.backend().map(|b| b.provider.as_str());
-    if let Some(backend) = candidate.backend() {
-        note(exchange, backend, "ok");
-    }
     exchange.finish(through.into_summary());
     Ok(Answered::Whole(response))
 }
 
-fn broke(message: &str) -> Failed {
-    let error = UpstreamError { kind: Kind::Api, message: message.to_owned(), ..UpstreamError::default() };
-    Failed { error, raw: None, again: Again::Elsewhere }
+/// An upstream that compresses although it was asked not to cannot be read.
+fn unreadable(headers: &HeaderMap) -> Option<Failed> {
+    let encoding = header(headers, "content-encoding").filter(|e| !matches!(*e, "" | "identity"))?;
+    let words = format!("the upstream answered compressed ({encoding:?}), which it was asked not to");
+    Some(Failed::elsewhere(Kind::Api, words, None))
 }
 
-fn through(
-    exchange: &Exchange,
-    decoded: &Decoded<'_>,
-    candidate: &Candidate,
-    outgoing: &Outgoing,
-    stream: bool,
-) -> Through {
-    let keep = exchange.record.request.is_some();
-    if outgoing.same {
-        return Through::Tap(Box::new(Tap::new(exchange.format, stream, keep, outgoing.strip_usage)));
-    }
-    let context = Context {
-        upstream: candidate.format,
-        client: exchange.format,
-        model: decoded.head.model.clone(),
-        names: outgoing.names.clone(),
-        id: exchange.id.simple().to_string(),
-        created: exchange.at() / 1000,
-        include_usage: decoded.head.include_usage,
-        input_estimate: exchange.input_estimate,
-    };
-    Through::Translate(Box::new(Translator::new(context, stream, keep)))
-}
-
-/// Waits for the stream's first piece: an error in it is still an HTTP error, and another backend may still answer.
+/// Waits for the stream's first event: an error in it is still an HTTP error, and another backend may still answer.
 async fn begin_stream(
     exchange: &mut Exchange,
     decoded: &Decoded<'_>,
@@ -355,29 +296,53 @@ async fn begin_stream(
     response: Response<Incoming>,
 ) -> Result<Answered, Failed> {
     let (parts, mut upstream) = response.into_parts();
+    if let Some(failed) = unreadable(&parts.headers) {
+        return Err(failed);
+    }
     let kind = header(&parts.headers, "content-type").unwrap_or_default();
     if !kind.starts_with("text/event-stream") {
-        return Err(broke(&format!(
-            "the upstream answered a request for a stream with content type {kind:?}"
-        )));
+        let words = format!("the upstream answered a request for a stream with content type {kind:?}");
+        return Err(Failed::elsewhere(Kind::Api, words, None));
     }
-    let mut through = through(exchange, decoded, candidate, outgoing, true);
-    let first = match tokio::time::timeout(FIRST_PIECE, upstream.frame()).await {
-        Err(_) => Bytes::new(), // silent, but alive: the client gets its headers and heartbeats
-        Ok(None) => return Err(broke("the upstream closed its stream before the first event")),
-        Ok(Some(Err(error))) => {
-            return Err(broke(&format!("the upstream's stream broke: {}", send::root_cause(&error))));
-        }
-        Ok(Some(Ok(frame))) => frame.into_data().map(|piece| through.feed(piece)).unwrap_or_default(),
-    };
+    let mut through = outgoing.reader(exchange, decoded, candidate);
+    let mut first = BytesMut::new();
+    // A stream that is silent but alive begins without an event: the client gets its headers and heartbeats.
+    let begun = tokio::time::timeout(FIRST_EVENT, first_event(&mut upstream, &mut through, &mut first)).await;
+    if let Ok(Err(words)) = begun {
+        return Err(Failed::elsewhere(Kind::Api, words, Some(exchange.input_only())));
+    }
     if let Some(error) = &through.summary().error
         && through.summary().output_bytes == 0
     {
-        return Err(Failed { error: error.clone(), raw: None, again: Again::Elsewhere });
+        let used = through.summary().usage;
+        return Err(Failed { used, ..Failed::new(error.clone(), Again::Elsewhere) });
     }
+    exchange.answering(candidate);
     let headers = answer_headers(exchange, candidate, outgoing, &parts.headers, true);
     let idle = candidate.route().timeouts.idle;
-    Ok(Answered::Stream(Box::new(Streaming { upstream, through, first, headers, idle })))
+    Ok(Answered::Stream(Box::new(Streaming { upstream, through, first: first.freeze(), headers, idle })))
+}
+
+/// Reads until the client has something to see. What was read stays in `first`, also when this future is dropped.
+async fn first_event(
+    upstream: &mut Incoming,
+    through: &mut Through,
+    first: &mut BytesMut,
+) -> Result<(), String> {
+    loop {
+        let piece = match upstream.frame().await {
+            None => return Err("the upstream closed its stream before the first event".into()),
+            Some(Err(error)) => {
+                return Err(format!("the upstream's stream broke: {}", send::root_cause(&error)));
+            }
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        };
+        first.extend_from_slice(&through.feed(piece));
+        let whole = !first.is_empty() && through.between_events();
+        if whole || first.len() > MAX_FIRST || through.summary().error.is_some() {
+            return Ok(());
+        }
+    }
 }
 
 fn answer_headers(

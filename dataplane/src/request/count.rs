@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, request::Parts};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tollgate_translate::{
     Format,
     head::{self, Splices},
@@ -24,6 +24,8 @@ use uuid::Uuid;
 
 /// The most bytes of an upstream's count.
 const MAX_ANSWER: usize = 64 << 10;
+/// How long it is waited for before the gateway estimates instead.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves `POST /v1/messages/count_tokens`.
 pub async fn count(
@@ -58,10 +60,12 @@ async fn run(
     let bad = |words: String| GatewayError::BadRequest(words);
     let head = head::peek(Format::Messages, &body).map_err(|e| bad(e.to_string()))?;
     let resolved = resolve::resolve(snapshot, node, &head.model)?;
-    let candidates =
-        plan::plan(snapshot, node, &resolved, &gateway.health, gateway.now(), id.as_u128() as u64)?;
-    for candidate in candidates.iter().filter(|c| c.format == Format::Messages).take(1) {
-        let splices = Splices { model: Some(&candidate.upstream_model), ..Splices::default() };
+    let (now, draw) = (gateway.now(), id.as_u128() as u64);
+    let asked = plan::Asked { format: Format::Messages, head: &head, now, draw };
+    let candidates = plan::plan(snapshot, node, &resolved, &gateway.health, asked)?;
+    // Only where the request itself would go: another model counts differently.
+    if let Some(candidate) = candidates.first().filter(|c| c.format == Format::Messages) {
+        let splices = Splices { model: Some(candidate.upstream_model()), ..Splices::default() };
         let spliced = head::splice(Format::Messages, &body, &head, &splices).into();
         if let Some(bytes) = ask(gateway, candidate, parts, spliced).await {
             return Ok(bytes);
@@ -78,10 +82,11 @@ async fn ask(gateway: &Gateway, candidate: &plan::Candidate, parts: &Parts, body
     let client = gateway.client(timeouts.connect).ok()?;
     let headers = send::headers(&parts.headers, backend, true);
     let query = parts.uri.query();
-    let sent =
-        send::send(&client, backend, Operation::CountTokens, query, headers, body, timeouts.first_byte).await;
+    let deadline = timeouts.first_byte.min(PATIENCE);
+    let sent = send::send(&client, backend, Operation::CountTokens, query, headers, body, deadline).await;
     let response = sent.ok().filter(|r| r.status().is_success())?;
     let json = header(response.headers(), "content-type").is_some_and(|t| t.starts_with("application/json"));
-    let bytes = Limited::new(response.into_body(), MAX_ANSWER).collect().await.ok()?.to_bytes();
+    let collecting = Limited::new(response.into_body(), MAX_ANSWER).collect();
+    let bytes = tokio::time::timeout(PATIENCE, collecting).await.ok()?.ok()?.to_bytes();
     (json && !bytes.is_empty()).then_some(bytes)
 }

@@ -3,13 +3,18 @@
 
 use crate::{
     gateway::Gateway,
+    model::route::Backend,
     money, names,
     records::record::{Latency, ModelRecord, Record, RecordKind},
     request::plan::Candidate,
     snapshot::KeyNode,
 };
 use http::HeaderMap;
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 use tollgate_ledger::charge::{Actual, Grant, Posting, Settled};
 use tollgate_translate::{Format, Usage, answer::Summary};
@@ -31,8 +36,12 @@ pub struct Exchange {
     pub node: Arc<KeyNode>,
     /// What the record will say of the request.
     pub record: ModelRecord,
+    /// The configuration's generation when the request came in.
+    pub generation: u64,
     /// The hold, once granted.
     pub grant: Option<Grant>,
+    /// The `route/model` for which it was granted: its budgets are charged.
+    pub reserved: Option<Arc<str>>,
     /// The backend that answers.
     pub candidate: Option<Candidate>,
     /// Whether bytes may have reached a provider: then a request without usage is charged an estimate.
@@ -49,7 +58,16 @@ pub struct Exchange {
     user_agent: Option<String>,
     metadata: Vec<(String, String)>,
     trace_id: Option<String>,
+    earlier: Earlier,
     finished: bool,
+}
+
+/// What attempts that gave no answer may have cost all the same.
+#[derive(Debug, Default)]
+struct Earlier {
+    usage: Option<Usage>,
+    cost: Option<u64>,
+    settled: Settled,
 }
 
 // === impl Exchange ===
@@ -70,7 +88,9 @@ impl Exchange {
             format,
             node,
             record: ModelRecord { api: format.as_str(), ..ModelRecord::default() },
+            generation: 0,
             grant: None,
+            reserved: None,
             candidate: None,
             sent: false,
             input_estimate: 0,
@@ -80,10 +100,11 @@ impl Exchange {
             gateway_time: Duration::ZERO,
             status: CLIENT_GONE,
             error: None,
-            session: text(headers, &names::CLAUDE_SESSION),
-            user_agent: text(headers, &http::header::USER_AGENT),
+            session: text(headers, &names::CLAUDE_SESSION, MAX_SESSION),
+            user_agent: user_agent(headers),
             metadata: metadata(headers),
             trace_id: trace_id(headers),
+            earlier: Earlier::default(),
             finished: false,
         }
     }
@@ -93,11 +114,64 @@ impl Exchange {
         self.at
     }
 
-    /// Notes how long the gateway itself took before the first attempt left.
-    pub fn leaving(&mut self, decoded: Instant) {
+    /// An attempt leaves, whose answer is waited for at most `wait`: the hold must not die before. Notes how long the gateway
+    /// itself took before the first one.
+    pub fn leaving(&mut self, decoded: Instant, wait: Duration) {
         if self.gateway_time.is_zero() {
             self.gateway_time = decoded.elapsed();
         }
+        self.sent = true;
+        if let Some(grant) = &self.grant {
+            let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            let expires =
+                self.gateway.now().saturating_add(self.gateway.options.hold_ms).saturating_add(wait);
+            self.gateway.ledger.progress(grant, &Actual::default(), expires);
+        }
+    }
+
+    /// An attempt gave no answer. What the provider may bill for it is charged at once, as an estimate: another attempt is
+    /// billed on its own and needs its own hold.
+    pub fn failed(&mut self, used: Option<Usage>) {
+        self.sent = false;
+        let Some(used) = used else { return };
+        let (cost, settled) = self.charge(used);
+        self.record.usage_estimated = true;
+        self.earlier.add(used, cost, settled);
+    }
+
+    /// What an attempt without any answer is taken to have used.
+    pub fn input_only(&self) -> Usage {
+        money::estimate(&Summary::default(), self.input_estimate)
+    }
+
+    /// Gives the hold back: another one follows, or nothing was used.
+    pub fn release(&mut self) {
+        if let Some(grant) = self.grant.take() {
+            let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
+            self.gateway.ledger.cancel(&levels, &grant, self.gateway.now());
+        }
+    }
+
+    /// Notes how an attempt ended; `status`: the upstream's, 0 without one.
+    pub fn note(&mut self, backend: &Backend, outcome: &str, status: u16) {
+        let short = outcome.get(..outcome.floor_char_boundary(200)).unwrap_or_default();
+        self.record.attempts.push(match status {
+            0 => format!("{}: {short}", backend.name),
+            status => format!("{}: {status} {short}", backend.name),
+        });
+    }
+
+    /// The candidate answers: the record speaks of what was used in the end.
+    pub fn answering(&mut self, candidate: &Candidate) {
+        let Some(backend) = candidate.backend() else { return };
+        self.note(backend, "ok", 0);
+        self.record.backend = Some(backend.name.clone());
+        self.record.provider = Some(backend.provider.as_str());
+        if self.record.model.as_deref() != Some(&*candidate.resolved.qualified) {
+            self.record.model = Some(candidate.resolved.qualified.to_string());
+            self.record.route = Some(candidate.route().id.shared());
+        }
+        self.gateway.health.succeeded(&candidate.route().id, &backend.name);
     }
 
     /// Notes the answer's first byte.
@@ -115,9 +189,10 @@ impl Exchange {
     pub fn progress(&self, summary: &Summary, now: i64) {
         if let Some(grant) = &self.grant {
             let usage = money::estimate(summary, self.input_estimate);
+            let cost = self.candidate.as_ref().and_then(|c| Some(c.price()?.cost(&usage)));
             self.gateway.ledger.progress(
                 grant,
-                &self.actual(&usage),
+                &actual(cost, &usage),
                 now.saturating_add(self.gateway.options.hold_ms),
             );
         }
@@ -128,28 +203,48 @@ impl Exchange {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let settled = self.settle(&summary);
-        self.record.overrun = settled.overrun;
+        match self.usage(&summary) {
+            Some(usage) => {
+                let (cost, settled) = self.charge(usage);
+                self.earlier.add(usage, cost, settled);
+            }
+            None => self.release(),
+        }
+        let Earlier { usage, cost, settled } = std::mem::take(&mut self.earlier);
+        self.record.usage = usage;
+        self.record.cost = cost;
+        // A key that only charges afterwards holds nothing, so that all it spends would be an overrun.
+        let strict = self.node.path.iter().any(|key| key.spending.strict);
+        self.record.overrun = if strict { settled.overrun } else { 0 };
         self.record.answer = summary;
         self.submit(settled.postings);
     }
 
-    fn settle(&mut self, summary: &Summary) -> Settled {
-        let now = self.gateway.now();
-        let usage = self.usage(summary);
-        self.record.usage = usage;
-        let price = self.candidate.as_ref().and_then(|c| c.price.clone());
-        self.record.cost = usage.and_then(|u| price.map(|p| p.cost(&u)));
-        let Some(grant) = self.grant.take() else { return Settled::default() };
-        let qualified = self.record.model.as_deref().unwrap_or_default();
-        let levels = money::levels(&self.node, qualified);
-        match usage {
-            Some(usage) => self.gateway.ledger.settle(&levels, &grant, &self.actual(&usage), now),
-            None => {
-                self.gateway.ledger.cancel(&levels, &grant, now);
-                Settled::default()
+    /// [`Exchange::finish`] for a request that nobody waits for any more. Called while a value is dropped, perhaps by a panic:
+    /// a second one would end the process, so it stops here.
+    pub fn abandon(&mut self, summary: Summary) {
+        if self.finished {
+            return;
+        }
+        if self.status == CLIENT_GONE {
+            match std::thread::panicking() {
+                true => self.outcome(500, Some("the gateway failed while answering".to_owned())),
+                false => self.outcome(CLIENT_GONE, Some("the client went away".to_owned())),
             }
         }
+        if catch_unwind(AssertUnwindSafe(|| self.finish(summary))).is_err() {
+            tracing::error!(id = %self.id, "a request's end could not be recorded");
+        }
+    }
+
+    /// Posts `usage` at the candidate's price in place of the hold; returns its cost as well.
+    fn charge(&mut self, usage: Usage) -> (Option<u64>, Settled) {
+        let price = self.candidate.as_ref().and_then(|c| c.price());
+        let cost = price.map(|p| p.cost(&usage));
+        let Some(grant) = self.grant.take() else { return (cost, Settled::default()) };
+        let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
+        let actual = actual(cost, &usage);
+        (cost, self.gateway.ledger.settle(&levels, &grant, &actual, self.gateway.now()))
     }
 
     /// The usage to charge: the upstream's, an estimate when it gave none or only its beginning, none when nothing was used.
@@ -162,15 +257,6 @@ impl Exchange {
                 self.record.usage_estimated = true;
                 Some(money::estimate(summary, self.input_estimate))
             }
-        }
-    }
-
-    fn actual(&self, usage: &Usage) -> Actual {
-        let price = self.candidate.as_ref().and_then(|c| c.price.as_ref());
-        Actual {
-            cost: price.map_or(0, |p| p.cost(usage)),
-            input_tokens: usage.total_input().saturating_sub(usage.cache_read),
-            output_tokens: usage.output,
         }
     }
 
@@ -204,20 +290,51 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if !self.finished {
-            self.finish(Summary::default());
+        self.abandon(Summary::default());
+    }
+}
+
+// === impl Earlier ===
+
+impl Earlier {
+    fn add(&mut self, usage: Usage, cost: Option<u64>, settled: Settled) {
+        self.usage = Some(self.usage.map_or(usage, |before| before.plus(usage)));
+        self.cost = match (self.cost, cost) {
+            (Some(before), Some(cost)) => Some(before.saturating_add(cost)),
+            (before, cost) => before.or(cost),
+        };
+        self.settled.overrun = self.settled.overrun.saturating_add(settled.overrun);
+        for posting in settled.postings {
+            match self.settled.postings.iter_mut().find(|known| known.counter == posting.counter) {
+                Some(known) => known.amount = known.amount.saturating_add(posting.amount),
+                None => self.settled.postings.push(posting),
+            }
         }
+    }
+}
+
+fn actual(cost: Option<u64>, usage: &Usage) -> Actual {
+    Actual {
+        cost: cost.unwrap_or(0),
+        input_tokens: usage.total_input().saturating_sub(usage.cache_read),
+        output_tokens: usage.output,
     }
 }
 
 /// The most metadata headers that are recorded of a request.
 const MAX_METADATA: usize = 32;
+/// The longest name of one, and the longest value; what is longer is cut.
+const MAX_METADATA_NAME: usize = 64;
+const MAX_METADATA_VALUE: usize = 1024;
+/// The longest session and user agent in a record.
+const MAX_SESSION: usize = 128;
+const MAX_USER_AGENT: usize = 256;
 
 /// `x-tollgate-meta-NAME` headers as (name, value).
 pub fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
     let named = headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix(names::META_PREFIX)?;
-        Some((name.to_owned(), value.to_str().ok()?.to_owned()))
+        Some((cut(name, MAX_METADATA_NAME), cut(value.to_str().ok()?, MAX_METADATA_VALUE)))
     });
     named.take(MAX_METADATA).collect()
 }
@@ -229,6 +346,19 @@ pub fn trace_id(headers: &HeaderMap) -> Option<String> {
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
-fn text(headers: &HeaderMap, name: &http::HeaderName) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
+/// A client's user agent as it is recorded.
+pub fn user_agent(headers: &HeaderMap) -> Option<String> {
+    text(headers, &http::header::USER_AGENT, MAX_USER_AGENT)
 }
+
+fn text(headers: &HeaderMap, name: &http::HeaderName, most: usize) -> Option<String> {
+    Some(cut(headers.get(name)?.to_str().ok()?, most))
+}
+
+/// The beginning of `text`, at most `most` bytes.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,39 +13,65 @@ pub struct Cap {
     pub changed: bool,
 }
 
-/// Holds the worst case of the request. Notes a changed cap in the record.
+/// Holds the worst case of the request over all candidates. Takes those out that have no price where one is needed.
 pub fn reserve(
+    exchange: &mut Exchange,
+    decoded: &Decoded<'_>,
+    candidates: &mut Vec<Candidate>,
+) -> Result<Cap, GatewayError> {
+    money::drop_unpriced(&exchange.node, candidates)?;
+    exchange.input_estimate = decoded.head.input_tokens_likely(decoded.body.len());
+    hold(exchange, decoded, candidates)
+}
+
+/// Before the first of `candidates` is tried: a new hold where the one in force does not cover it, because other budgets count
+/// for its model (a fallback), or because an attempt that may be billed has used the last one up. To the limits it is one
+/// more request, as it is to the provider.
+pub fn again(
+    exchange: &mut Exchange,
+    decoded: &Decoded<'_>,
+    candidates: &[Candidate],
+) -> Result<Option<Cap>, GatewayError> {
+    let (Some(next), Some(reserved)) = (candidates.first(), &exchange.reserved) else { return Ok(None) };
+    if exchange.grant.is_some() && money::same_budgets(&exchange.node, reserved, &next.resolved.qualified) {
+        return Ok(None);
+    }
+    exchange.release();
+    hold(exchange, decoded, candidates).map(Some)
+}
+
+fn hold(
     exchange: &mut Exchange,
     decoded: &Decoded<'_>,
     candidates: &[Candidate],
 ) -> Result<Cap, GatewayError> {
     let node = exchange.node.clone();
-    let qualified = exchange.record.model.clone().unwrap_or_default();
+    let qualified = candidates.first().map(|c| c.resolved.qualified.clone()).unwrap_or_default();
     let levels = money::levels(&node, &qualified);
-    let input_tokens = decoded.head.input_tokens_upper(decoded.body.len());
-    exchange.input_estimate = decoded.head.input_tokens_likely(decoded.body.len());
-    let hold = money::hold(&node, &levels, candidates, decoded.head, input_tokens)?;
+    exchange.reserved = Some(qualified.clone());
+    let upper = decoded.head.input_tokens_upper(decoded.body.len());
+    let hold = money::hold(&node, &levels, candidates, exchange.format, decoded.head, upper);
+    let now = exchange.gateway.now();
     let ask = Ask {
         id: exchange.id,
-        now: exchange.at(),
+        now,
         input_cost: hold.input_cost,
         output_price: hold.output_price,
-        input_tokens,
+        input_tokens: hold.input_tokens,
         rate_tokens: exchange.input_estimate,
         output_cap: hold.cap,
         output_floor: hold.floor,
         choices: decoded.head.choices,
-        expires: exchange.at().saturating_add(exchange.gateway.options.hold_ms),
+        expires: now.saturating_add(exchange.gateway.options.hold_ms),
     };
     match exchange.gateway.ledger.reserve(&levels, &ask) {
         Decision::Refused(refusal) => Err(money::refused(&node, &refusal)),
         Decision::Granted(grant) => {
             let sent = decoded.head.output_cap.as_ref().map(|c| c.tokens);
-            let cap = (grant.output_cap > 0 || sent.is_some()).then_some(grant.output_cap);
-            let changed = cap != sent;
-            exchange.record.output_cap = cap.filter(|_| changed);
+            let written = hold.writes.then_some(grant.output_cap);
+            let tokens = written.filter(|cap| *cap > 0 || sent.is_some()).or(sent);
             exchange.grant = Some(grant);
-            Ok(Cap { tokens: cap, changed })
+            Ok(Cap { tokens, changed: tokens != sent })
         }
     }
 }

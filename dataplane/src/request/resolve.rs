@@ -5,7 +5,7 @@
 
 use crate::{
     error::GatewayError,
-    model::{Route, route::RouteModel},
+    model::Route,
     snapshot::{KeyNode, Snapshot},
 };
 use std::sync::Arc;
@@ -15,14 +15,27 @@ use std::sync::Arc;
 pub struct Resolved {
     /// The route.
     pub route: Arc<Route>,
-    /// The model's name on it.
-    pub model: String,
     /// `route/model`: what permissions, budgets and records speak of.
-    pub qualified: String,
+    pub qualified: Arc<str>,
 }
+
+// === impl Resolved ===
+
+impl Resolved {
+    /// The model's name on the route.
+    pub fn model(&self) -> &str {
+        self.qualified.get(self.route.id.name().len() + 1..).unwrap_or_default()
+    }
+}
+
+/// The longest name of a model, in bytes: names go into every answer, error and record.
+pub const MAX_NAME: usize = 512;
 
 /// Resolves `asked` for the key and checks the key's model permissions.
 pub fn resolve(snapshot: &Snapshot, node: &KeyNode, asked: &str) -> Result<Resolved, GatewayError> {
+    if asked.len() > MAX_NAME {
+        return Err(GatewayError::BadRequest(format!("the model's name is over {MAX_NAME} bytes")));
+    }
     let name = alias(node, asked.strip_suffix("[1m]").unwrap_or(asked));
     let resolved = locate(snapshot, node, name)?;
     allowed(node, &resolved.qualified)?;
@@ -66,6 +79,7 @@ fn refusal(node: &KeyNode, depth: usize, qualified: &str) -> String {
     format!("model {qualified} is not allowed for key {}{whose}: {may}{but}", key.id)
 }
 
+/// An alias of the key itself, or of the nearest parent that has it. The permissions are those of the name it stands for.
 fn alias<'a>(node: &'a KeyNode, name: &'a str) -> &'a str {
     node.path.iter().find_map(|key| key.models.aliases.get(name)).map_or(name, String::as_str)
 }
@@ -108,7 +122,7 @@ fn only_lister(snapshot: &Snapshot, node: &KeyNode, name: &str) -> Result<Resolv
         1 => Ok(found.remove(0)),
         _ => Err(GatewayError::BadRequest(format!(
             "model {name} is ambiguous; ask for one of {}",
-            joined(found.into_iter().map(|r| r.qualified))
+            joined(found.into_iter().map(|r| r.qualified.to_string()))
         ))),
     }
 }
@@ -121,14 +135,14 @@ fn on_route(route: &Arc<Route>, model: &str) -> Result<Resolved, GatewayError> {
             route.id.name()
         )));
     }
-    let qualified = format!("{}/{model}", route.id.name());
-    Ok(Resolved { route: route.clone(), model: model.to_owned(), qualified })
+    let qualified = format!("{}/{model}", route.id.name()).into();
+    Ok(Resolved { route: route.clone(), qualified })
 }
 
-/// The entry of the route's list for `model`: the exact name before a glob.
-pub fn listed<'a>(route: &'a Route, model: &str) -> Option<&'a RouteModel> {
-    let exact = route.models.iter().find(|m| m.name == model);
-    exact.or_else(|| route.models.iter().find(|m| m.pattern.matches(model)))
+/// The place of `model` in the route's list: the exact name before a glob.
+pub fn listed(route: &Route, model: &str) -> Option<usize> {
+    let exact = route.models.iter().position(|m| m.name == model);
+    exact.or_else(|| route.models.iter().position(|m| m.pattern.matches(model)))
 }
 
 fn joined(names: impl Iterator<Item = String>) -> String {

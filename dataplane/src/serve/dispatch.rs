@@ -97,7 +97,7 @@ impl Service {
         let node = match self.identify(&snapshot, &parts.headers) {
             Ok(node) => node,
             Err(error) => {
-                let agent = request::header(&parts.headers, "user-agent").map(str::to_owned);
+                let agent = request::exchange::user_agent(&parts.headers);
                 let status = respond::status(format, &error);
                 self.gateway.record_turned_away(id, status, error.to_string(), agent);
                 return turned_away(body, respond::error(format, &error, id)).await;

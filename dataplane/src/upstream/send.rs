@@ -140,7 +140,9 @@ pub fn returned(upstream: &HeaderMap) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(12);
     for (name, value) in upstream {
         let text = name.as_str();
-        if names::RETURN.contains(&text) || names::RETURN_PREFIXES.iter().any(|p| text.starts_with(p)) {
+        let open =
+            names::RETURN.contains(&text) || names::RETURN_PREFIXES.iter().any(|p| text.starts_with(p));
+        if open && !names::NEVER_RETURN.contains(&text) {
             out.append(name.clone(), value.clone());
         }
     }

@@ -10,6 +10,8 @@
     reason = "a test says what went wrong by failing"
 )]
 
+mod endings;
+mod money;
 mod support;
 
 use bytes::Bytes;

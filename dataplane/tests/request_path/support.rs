@@ -7,7 +7,11 @@ use hyper::{body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 use tollgate_dataplane::{
     body::{self, http_client},
     gateway::{Gateway, Options},
@@ -46,6 +50,8 @@ pub enum Reply {
     Whole(u16, &'static str, Vec<(&'static str, &'static str)>),
     /// Pieces of an event stream; the sender's end ends it, an `Err` breaks it.
     Stream(mpsc::Receiver<Result<Bytes, std::io::Error>>),
+    /// Nothing, ever.
+    Never,
 }
 
 pub type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
@@ -61,6 +67,8 @@ pub struct World {
     pub address: SocketAddr,
     pub gateway: Arc<Gateway>,
     pub records: Arc<Mutex<Vec<Record>>>,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
 }
 
 pub async fn upstream(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Upstream {
@@ -80,7 +88,7 @@ pub async fn upstream(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -
                     let path = parts.uri.path_and_query().unwrap().to_string();
                     let seen = Seen { path, headers: parts.headers, body: body.to_bytes() };
                     log.lock().push(seen.clone());
-                    Ok::<_, &'static str>(answer(script(&seen)))
+                    Ok::<_, &'static str>(answer(script(&seen)).await)
                 }
             });
             tokio::spawn(async move {
@@ -91,7 +99,7 @@ pub async fn upstream(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -
     Upstream { address, seen }
 }
 
-fn answer(reply: Reply) -> Response<BoxBody<Bytes, std::io::Error>> {
+async fn answer(reply: Reply) -> Response<BoxBody<Bytes, std::io::Error>> {
     match reply {
         Reply::Whole(status, text, headers) => {
             let whole =
@@ -104,6 +112,7 @@ fn answer(reply: Reply) -> Response<BoxBody<Bytes, std::io::Error>> {
             }
             response
         }
+        Reply::Never => std::future::pending().await,
         Reply::Stream(pieces) => {
             let frames = futures_util::stream::unfold(pieces, |mut pieces| async move {
                 let piece = pieces.recv().await?;
@@ -186,20 +195,41 @@ pub fn snapshot(generation: u64, keys: Vec<Key>, routes: Vec<Route>) -> Arc<Snap
 }
 
 pub async fn world(keys: Vec<Key>, routes: Vec<Route>) -> World {
+    world_with(keys, routes, |_| {}).await
+}
+
+/// A gateway whose records pass by `look` first.
+pub async fn world_with(
+    keys: Vec<Key>,
+    routes: Vec<Route>,
+    look: impl Fn(&Record) + Send + Sync + 'static,
+) -> World {
     let records: Arc<Mutex<Vec<Record>>> = Arc::default();
     let log = records.clone();
-    let sink: tollgate_dataplane::records::Sink = Arc::new(move |record| log.lock().push(record));
+    let sink: tollgate_dataplane::records::Sink = Arc::new(move |record| {
+        look(&record);
+        log.lock().push(record);
+    });
     let first = snapshot(1, keys, routes);
     let gateway = Arc::new(Gateway::new(Options::default(), first, MemoryStore::new(), sink.clone()));
     let endpoint = mcp::Endpoint::new(sink, &[[7; 32]]).unwrap();
     let service = Service::new(gateway.clone(), endpoint, axum::Router::new(), true);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve::serve(listener, Arc::new(service), std::future::pending(), Duration::ZERO));
-    World { address, gateway, records }
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async move { _ = stopped.await };
+    let served = tokio::spawn(serve::serve(listener, Arc::new(service), stopped, Duration::ZERO));
+    World { address, gateway, records, stop, served }
 }
 
 impl World {
+    /// Ends the gateway without patience; returns the records it leaves.
+    pub async fn stop(self) -> Vec<Record> {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap().unwrap();
+        std::mem::take(&mut self.records.lock())
+    }
+
     /// Posts `body` as `key` and returns the answer's head and body stream.
     pub async fn send(&self, path: &str, key: Option<&str>, body: &str) -> Response<hyper::body::Incoming> {
         let mut request = Request::post(format!("http://{}{path}", self.address))
@@ -211,6 +241,15 @@ impl World {
         }
         let client = http_client(Duration::from_secs(2)).unwrap();
         client.request(request.body(body::full(body.to_owned())).unwrap()).await.unwrap()
+    }
+
+    /// Sends a request whose answer nobody waits for any more once the upstream has it.
+    pub async fn send_and_leave(&self, up: &Upstream, path: &str, key: &str, body: &str) {
+        let before = up.seen.lock().len();
+        tokio::select! {
+            _ = self.send(path, Some(key), body) => panic!("an answer came"),
+            () = eventually(|| (up.seen.lock().len() > before).then_some(())) => {}
+        }
     }
 
     /// Posts and reads the whole answer.

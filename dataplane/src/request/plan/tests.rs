@@ -9,11 +9,19 @@ use crate::{
 use tollgate_translate::Provider;
 
 fn order(key: Key, routes: Vec<Route>, health: &Health, draw: u64) -> Result<Vec<String>, GatewayError> {
-    let asked = format!("{}/m", routes[0].id.name());
+    let name = format!("{}/m", routes[0].id.name());
     let (snapshot, node) = world(vec![key], routes);
-    let first = resolve::resolve(&snapshot, &node, &asked)?;
-    let all = plan(&snapshot, &node, &first, health, 0, draw)?;
+    let first = resolve::resolve(&snapshot, &node, &name)?;
+    let head = asked("{}");
+    let asked = Asked { format: Format::Chat, head: &head, now: 0, draw };
+    let all = plan(&snapshot, &node, &first, health, asked)?;
     Ok(all.iter().map(|c| format!("{}:{}", c.route().id.name(), c.backend().unwrap().name)).collect())
+}
+
+/// The head of a request with these fields.
+fn asked(fields: &str) -> Head {
+    let body = fields.replacen('{', r#"{"model":"m","#, 1).replace(",}", "}");
+    tollgate_translate::head::peek(Format::Chat, body.as_bytes()).unwrap()
 }
 
 fn b(name: &str, priority: u32, weight: u32) -> Backend {
@@ -72,6 +80,43 @@ fn providers_and_regions_of_the_key_leave_backends_out_with_a_reason() {
     anthropic.providers.allow = Some(vec![Provider::Anthropic]);
     let error = order(anthropic, routes(), &Health::default(), 0).unwrap_err();
     assert!(matches!(&error, GatewayError::NotAllowed(w) if w.contains("OpenAI")), "{error}");
+}
+
+#[test]
+fn a_backend_of_weight_0_takes_nothing_even_when_it_is_the_last() {
+    let routes = |weight| vec![route("r", Provider::OpenAi).backends(vec![b("x", 0, 1), b("y", 1, weight)])];
+    assert_eq!(order(key("k").allow(["*"]), routes(0), &Health::default(), 0).unwrap(), ["r:x"]);
+    assert_eq!(order(key("k").allow(["*"]), routes(1), &Health::default(), 0).unwrap(), ["r:x", "r:y"]);
+}
+
+#[test]
+fn the_price_is_that_of_the_way_the_client_asks_to_be_served() {
+    let output = |provider, model: &str, fields: &str, own: Option<Price>| {
+        let mut r = route("r", provider).lists([model]);
+        r.models[0].price = own;
+        let (snapshot, node) = world(vec![key("k").allow(["*"])], vec![r]);
+        let first = resolve::resolve(&snapshot, &node, &format!("r/{model}")).unwrap();
+        let head = asked(fields);
+        let format = backend("x", provider).format().unwrap();
+        let price = |format| {
+            let asked = Asked { format, head: &head, now: 0, draw: 0 };
+            plan(&snapshot, &node, &first, &Health::default(), asked).unwrap()[0].price().unwrap().output
+        };
+        let other = if format == Format::Chat { Format::Messages } else { Format::Chat };
+        (price(format), price(other))
+    };
+    assert_eq!(output(Provider::OpenAi, "gpt-5", "{}", None), (10_000, 10_000));
+    let priority = r#"{"service_tier":"priority"}"#;
+    assert_eq!(
+        output(Provider::OpenAi, "gpt-5", priority, None),
+        (20_000, 10_000),
+        "dropped by a translation"
+    );
+    assert_eq!(output(Provider::OpenAi, "gpt-5", r#"{"service_tier":"flex"}"#, None).0, 10_000);
+    let us = r#"{"inference_geo":"us","service_tier":"auto"}"#;
+    assert_eq!(output(Provider::Anthropic, "claude-opus-4-6", us, None), (27_500, 25_000));
+    let own = Price { output: 7, ..Price::default() };
+    assert_eq!(output(Provider::OpenAi, "gpt-5", priority, Some(own)), (7, 7), "the route's own price wins");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tollgate_translate::Provider::{Anthropic, OpenAi};
 
 fn outcome(keys: Vec<crate::model::Key>, routes: Vec<Route>, asked: &str) -> Result<String, GatewayError> {
     let (snapshot, node) = world(keys, routes);
-    resolve(&snapshot, &node, asked).map(|r| r.qualified)
+    resolve(&snapshot, &node, asked).map(|r| r.qualified.to_string())
 }
 
 fn routes() -> Vec<Route> {
@@ -68,6 +68,22 @@ fn aliases_stand_for_one_name_and_grant_nothing() {
     let keys = |allow: &'static str| vec![key("k").allow([allow]).alias("fast", "openai/gpt-5-mini")];
     assert_eq!(outcome(keys("openai/*"), routes(), "fast").unwrap(), "openai/gpt-5-mini");
     assert!(matches!(outcome(keys("anthropic/*"), routes(), "fast"), Err(GatewayError::NotAllowed(_))));
+}
+
+#[test]
+fn aliases_of_a_team_serve_its_keys_and_a_keys_own_come_first() {
+    let team = || key("team").alias("fast", "openai/gpt-5-mini").alias("deep", "openai/gpt-5");
+    let child = || key("k").allow(["*"]).parent("team").alias("deep", "anthropic/claude-opus");
+    assert_eq!(outcome(vec![child(), team()], routes(), "fast").unwrap(), "openai/gpt-5-mini");
+    assert_eq!(outcome(vec![child(), team()], routes(), "deep").unwrap(), "anthropic/claude-opus");
+    let chain = key("k").allow(["*"]).alias("a", "b").alias("b", "openai/gpt-5");
+    assert!(outcome(vec![chain], routes(), "a").is_err(), "looked up once");
+}
+
+#[test]
+fn a_name_that_no_model_can_have_is_refused_in_few_words() {
+    let error = outcome(vec![key("k").allow(["*"])], routes(), &"m".repeat(513)).unwrap_err();
+    assert!(matches!(&error, GatewayError::BadRequest(w) if w.len() < 100), "{error}");
 }
 
 #[test]
