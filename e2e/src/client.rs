@@ -204,6 +204,6 @@ where
             bail!("waited {WAIT:?} in vain: {what}");
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(200));
+        pause = (pause * 2).min(Duration::from_millis(40));
     }
 }

@@ -64,6 +64,8 @@ pub struct Results {
     pub cells: Vec<Cell>,
     /// Bytes stored a request, by row.
     pub stored: Vec<(&'static str, f64)>,
+    /// Milliseconds from the start of the process to its first answer.
+    pub cold_start: f64,
 }
 
 /// A target and the process to account for.
@@ -135,7 +137,11 @@ pub async fn run(plan: &Plan, say: impl Fn(&str)) -> anyhow::Result<Results> {
         say(&format!("records on disk: {}", case.name));
         stored.push((case.name, stored::bytes_a_request(case, provider.addr).await?));
     }
-    Ok(Results { cells, stored })
+    let cold_start = match cases.first() {
+        Some(case) => stored::cold_start(case, provider.addr).await?,
+        None => 0.0,
+    };
+    Ok(Results { cells, stored, cold_start })
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {

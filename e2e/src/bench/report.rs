@@ -24,6 +24,7 @@ pub fn table(results: &Results) -> String {
     for (case, bytes) in &results.stored {
         line(&mut out, &format!("  {case}"), &[&format!("{bytes:.0} B/req")]);
     }
+    out.push_str(&format!("\nCold start to the first answer: {:.0} ms\n", results.cold_start));
     out.push_str(&verdict(results));
     out
 }
@@ -96,6 +97,7 @@ pub fn json(results: &Results) -> Value {
     let stored = |(case, bytes): &(&str, f64)| json!({"case": case, "bytes_per_request": bytes});
     json!({
         "cells": results.cells.iter().map(cell).collect::<Vec<_>>(),
+        "cold_start_ms": results.cold_start,
         "stored": results.stored.iter().map(stored).collect::<Vec<_>>(),
     })
 }
