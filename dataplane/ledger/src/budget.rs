@@ -131,6 +131,12 @@ impl Budget {
         window
     }
 
+    /// The length of a rolling budget's bucket and its span, in milliseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) fn bucket(&self) -> (i64, i64) {
+        lengths(if let Period::Rolling(seconds) = self.period { seconds } else { 0 })
+    }
+
     /// Whether what was charged to `charged` counts at `now`.
     pub fn counts(&self, charged: Window, now: i64) -> bool {
         match self.period {
@@ -144,10 +150,15 @@ impl Budget {
 
 /// The bucket of a rolling budget. Buckets are aligned to the Unix epoch, so that all gateways agree.
 fn bucket(now: i64, seconds: u64) -> Window {
-    let span = i64::try_from(seconds.max(1)).unwrap_or(i64::MAX).saturating_mul(1000);
-    let length = (span / BUCKETS).max(1);
+    let (length, span) = lengths(seconds);
     let start = now.div_euclid(length).saturating_mul(length);
     Window { start, end: start.saturating_add(length).saturating_add(span) }
+}
+
+/// Of a bucket and of the span, in milliseconds.
+fn lengths(seconds: u64) -> (i64, i64) {
+    let span = i64::try_from(seconds.max(1)).unwrap_or(i64::MAX).saturating_mul(1000);
+    ((span / BUCKETS).max(1), span)
 }
 
 // === impl Remembered ===

@@ -5,7 +5,9 @@
 //! - [`budget`]: budgets, periods, calendar and rolling windows
 //! - [`charge`]: what a request asks to hold, what is decided, what is posted
 //! - [`rules`]: the pure decision over counters (shared by every store)
+//! - `state`: what is known of one key, and the decision over the keys of a path (shared by every store)
 //! - [`memory`]: the in-memory store of standalone mode, rebuilt from postings at start
+//! - `redis` (feature `redis`): the store that gateways share
 //! - `suite` (feature `test-suite`): the behaviour that every store must show
 //!
 //! # The way of one request
@@ -36,6 +38,9 @@
 pub mod budget;
 pub mod charge;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod rules;
+mod state;
 #[cfg(any(test, feature = "test-suite"))]
 pub mod suite;

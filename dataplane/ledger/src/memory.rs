@@ -13,12 +13,11 @@ mod model;
 mod tests;
 
 use crate::budget::Limit;
-use crate::charge::{
-    Actual, Ask, BudgetState, Counter, Decision, Expired, Grant, Level, Posting, Reason, Refusal, Settled,
-};
-use crate::rules::{Fit, Rate};
+use crate::charge::{Actual, Ask, BudgetState, Counter, Decision, Expired, Grant, Level, Posting, Settled};
+use crate::rules::Rate;
+use crate::state::{State, decide};
 use holds::{Found, HeldAmount, HeldLevel, Hold, Holds};
-use level::{Levels, Slot, State};
+use level::{Levels, Slot};
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -68,7 +67,8 @@ impl MemoryStore {
         }
         let path = Path::new(levels, &self.levels);
         let mut locked: Locked<'_> = path.slots.iter().map(|slot| slot.lock()).collect();
-        let cap = match decide(levels, ask, &path, &locked) {
+        let states = path.places(levels).filter_map(|(place, level)| Some((level, &**locked.get(place)?)));
+        let cap = match decide(states, ask) {
             Ok(cap) => cap,
             Err(refusal) => return Decision::Refused(refusal),
         };
@@ -169,7 +169,7 @@ impl MemoryStore {
             }
             for held in hold.amounts.iter().filter(|held| Arc::ptr_eq(&held.slot, &level.slot)) {
                 let charged = charge.map_or(0, |actual| actual.amount(held.limit));
-                state.release(held, charged, now);
+                state.release((&held.budget, held.limit, held.window), held.amount, charged, now);
             }
         }
         let Some(actual) = charge else { return Settled::default() };
@@ -235,34 +235,6 @@ impl Path {
     }
 }
 
-/// The output cap with which the ask fits everywhere, or the weightiest reason why it does not.
-fn decide(levels: &[Level<'_>], ask: &Ask, path: &Path, locked: &Locked<'_>) -> Result<u64, Refusal> {
-    let mut cap = ask.output_cap;
-    let mut refused = Weightiest::default();
-    for (place, level) in path.places(levels) {
-        let Some(state) = locked.get(place) else { continue };
-        if let Some(reason) = state.rates(level, ask) {
-            refused.add(level.key, reason);
-        }
-        for budget in &level.budgets {
-            match state.count(budget, ask.now).fit(ask) {
-                Fit::Fits { output_cap } => cap = cap.min(output_cap),
-                Fit::Busy { needed } => {
-                    refused.add(level.key, Reason::BudgetBusy(state.budget_state(budget, needed, ask.now)));
-                }
-                Fit::Exhausted { needed } => {
-                    let shown = state.budget_state(budget, needed, ask.now);
-                    refused.add(level.key, Reason::BudgetExhausted(shown));
-                }
-            }
-        }
-    }
-    match refused.0 {
-        None => Ok(cap),
-        Some(refusal) => Err(refusal),
-    }
-}
-
 /// Holds what [`decide`] found to fit.
 fn write(levels: &[Level<'_>], ask: &Ask, cap: u64, path: &Path, locked: &mut Locked<'_>) -> Box<Hold> {
     let mut hold = Box::new(Hold::new(ask, cap));
@@ -287,16 +259,4 @@ fn write(levels: &[Level<'_>], ask: &Ask, cap: u64, path: &Path, locked: &mut Lo
         }
     }
     hold
-}
-
-/// Of several reasons the client is told the one that lasts longest: waiting for another would be in vain.
-#[derive(Default)]
-struct Weightiest(Option<Refusal>);
-
-impl Weightiest {
-    fn add(&mut self, key: &str, reason: Reason) {
-        if self.0.as_ref().is_none_or(|known| reason.weight() > known.reason.weight()) {
-            self.0 = Some(Refusal { key: key.to_owned(), reason });
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! The pure decision over counters, shared by every store.
 //!
 //! Integers only, and no number above 2^53 as long as limits stay below 9 million USD: a Redis script computes the same
-//! in Lua's doubles. Rates use microseconds for the same reason.
+//! in Lua's doubles (`redis/prelude.lua`). Rates use microseconds for the same reason.
 
 #[cfg(test)]
 mod tests;
@@ -65,7 +65,7 @@ impl Ask {
     }
 
     /// The part that does not depend on the output cap, and the price of one token of the cap.
-    fn terms(&self, limit: Limit) -> (u64, u128) {
+    pub(crate) fn terms(&self, limit: Limit) -> (u64, u128) {
         let choices = u128::from(self.choices.max(1));
         match limit {
             Limit::NanoUsd(_) => (self.input_cost, choices * u128::from(self.output_price)),
@@ -74,7 +74,7 @@ impl Ask {
     }
 
     /// The floor, which is never above the cap.
-    fn floor(&self) -> u64 {
+    pub(crate) fn floor(&self) -> u64 {
         self.output_floor.min(self.output_cap)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::budget::{Budget, Period, Window};
+use crate::charge::{Reason, Refusal};
 use crate::suite::{NOON, level};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::budget::{Budget, Period, Window};
+use crate::charge::{Reason, Refusal};
 use crate::suite::{self, MINUTE, NOON, USD, ask, level, usd, used};
 use std::sync::atomic::AtomicU64;
 use uuid::Uuid;

@@ -1,0 +1,10 @@
+-- Releases a hold without a charge. id, now
+local id, now = arg(), clock(arg())
+if emptied() then
+  return { 'emptied' }
+end
+local hold = hash(base .. ':h:' .. id)
+if not hold.p then
+  return { 'none', 0 }
+end
+return { 'live', (finish(id, hold, nil, 0, now)) }

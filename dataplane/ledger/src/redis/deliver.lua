@@ -1,0 +1,14 @@
+-- Applies a change that an old tree of a key kept for it; once. the change's id, key, now, change
+local id, name, now, change = arg(), arg(), clock(arg()), cmsgpack.unpack(arg())
+if emptied() then
+  return { 'emptied' }
+end
+local once = base .. ':y:' .. id
+if redis.call('EXISTS', once) == 1 then
+  return { 'ok' }
+end
+if not apply(name, change, now) then
+  return { 'away' }
+end
+redis.call('SET', once, '1', 'PX', 7 * DAY)
+return { 'ok' }

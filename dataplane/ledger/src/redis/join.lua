@@ -1,0 +1,30 @@
+-- Makes a key a member of this tree, with what it brings along; once for each move. key, move's id ('' = none), then
+-- fields and values.
+local name, move = arg(), arg()
+if emptied() then
+  return { 'emptied' }
+end
+if move ~= '' and not redis.call('SET', base .. ':j:' .. move, '1', 'NX', 'PX', DAY) then
+  return { 'ok' }
+end
+local key = base .. ':k:' .. name
+local h, least, now = known(name), 7 * DAY, clock('')
+for at = cursor + 1, #ARGV, 2 do
+  local field, value = ARGV[at], ARGV[at + 1]
+  if field == 'n' or field:sub(2, 2) == ':' then
+    redis.call('HSET', key, field, text(plus(number(h[field]), number(value))))
+  elseif field == 'q' or field == 't' then
+    redis.call('HSET', key, field, text(math.max(number(h[field]), number(value))))
+  elseif field == 'd' then
+    redis.call('HSET', key, field, value)
+    h.d = value
+  end
+  local _, _, ending = parse(field:sub(3))
+  least = math.max(least, ending and tonumber(ending) - now + DAY or 0)
+end
+redis.call('HSET', key, 'm', '1')
+if h.d then
+  redis.call('PERSIST', key)
+end
+keep(name, h, least)
+return { 'ok' }

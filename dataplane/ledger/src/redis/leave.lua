@@ -1,0 +1,14 @@
+-- Takes a key out of this tree and returns what it has; again the same for the same move. key, move's id
+local name, move = arg(), arg()
+if emptied() then
+  return { 'emptied' }
+end
+local left = base .. ':l:' .. move
+local before = redis.call('GET', left)
+if before then
+  return { 'ok', cmsgpack.unpack(before) }
+end
+local _, flat = known(name)
+redis.call('SET', left, cmsgpack.pack(flat), 'PX', 7 * DAY)
+redis.call('DEL', base .. ':k:' .. name)
+return { 'ok', flat }

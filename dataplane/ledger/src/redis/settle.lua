@@ -1,0 +1,55 @@
+-- Posts what was used and releases the hold; without a hold, posts in full, or what is above what the sweep charged.
+-- id, now, cost, input tokens, output tokens, most entries of the stream, record,
+-- number of levels, (key, tokens a minute or '')…, number of counters, (key, field, limit)…
+local id, now = arg(), clock(arg())
+local used = { cost = num(), input = num(), output = num() }
+local most, record = arg(), arg()
+if emptied() then
+  return { 'emptied' }
+end
+local ended_key = base .. ':e:' .. id
+local hold = hash(base .. ':h:' .. id)
+if hold.p then
+  local away, held_tokens, parts = finish(id, hold, used, plus(used.input, used.output), now)
+  redis.call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
+  journal(id, 'live', used, parts, most, record)
+  return { 'live', text(used.cost), text(used.input), text(used.output), text(held_tokens), away }
+end
+
+local ended, how = redis.call('GET', ended_key), 'unknown'
+if ended == 's' then
+  return { 'again' }
+end
+if ended then
+  local cost, input, output = ended:match('^w (%d+) (%d+) (%d+)$')
+  used = above(used, { cost = number(cost), input = number(input), output = number(output) })
+  how = 'late'
+end
+local levels, parts = {}, {}
+for i = 1, num() do
+  levels[i] = { arg(), arg() }
+end
+for i = 1, num() do
+  parts[i] = { arg(), arg(), arg() }
+end
+local changes = changes_of(levels)
+for _, change in pairs(changes) do
+  -- The rates know only of the input's estimate.
+  change.used, change.charged, change.at = used.output, 0, now
+end
+for _, part in ipairs(parts) do
+  local name = part[1]
+  changes[name] = changes[name] or { parts = {} }
+  local list = changes[name].parts
+  list[#list + 1] = { part[2], 0, amount_of(part[2], used) }
+end
+-- A level of another tree than the hold's is none of ours: only what has counters follows the key.
+for name, change in pairs(changes) do
+  if #change.parts == 0 and redis.call('HEXISTS', base .. ':k:' .. name, 'm') == 0 then
+    changes[name] = nil
+  end
+end
+local away = apply_all(id, changes, now)
+redis.call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
+journal(id, how, used, parts, most, record)
+return { how, text(used.cost), text(used.input), text(used.output), '0', away }

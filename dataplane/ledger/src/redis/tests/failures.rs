@@ -1,0 +1,159 @@
+//! Redis slow, away, emptied, replaced.
+
+use super::*;
+
+#[tokio::test]
+async fn an_emptied_redis_is_noticed_and_no_fresh_budget() {
+    let Fresh { store, _server: server } = fresh().await;
+    let budget = usd(1_000);
+    let levels = [level("a/key", &[&budget]), level("a/root", &[&budget])];
+    let grant = granted(&store, &levels, &ask(1, 600, NOON)).await;
+    let spent = store.settle(&levels, &grant, &used(500), NOON).await.unwrap();
+    let running = granted(&store, &levels, &ask(2, 100, NOON)).await;
+    server.command::<()>(&["FLUSHALL"]);
+    let other = server.store_unfounded().await;
+    for store in [&store, &other] {
+        let error = store.reserve(&levels, &ask(3, 1, NOON)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Emptied), "{error}");
+        assert!(error.is_store_failure());
+        assert!(matches!(store.state(&levels[0], NOON).await, Err(StoreError::Emptied)));
+    }
+    let error = store.settle(&levels, &running, &used(80), NOON).await.unwrap_err();
+    assert!(matches!(error, StoreError::Emptied), "{error}");
+    assert_eq!(store.waiting(), 1);
+
+    // Restored from the records, even twice; then the settle that waited is posted.
+    for _ in 0..2 {
+        other.restore(Uuid::from_u128(9), "a/root", &spent.postings).await.unwrap();
+    }
+    store.sweep(NOON).await.unwrap();
+    assert_eq!(store.waiting(), 0);
+    for level in &levels {
+        assert_eq!(counted(&other, level, NOON).await, (580, 0));
+    }
+    granted(&other, &levels, &ask(4, 420, NOON)).await;
+}
+
+#[tokio::test]
+async fn one_lost_tree_is_noticed_though_the_ledger_is_there() {
+    let Fresh { store, _server: server } = fresh().await;
+    let levels = [level("a/root", &[])];
+    granted(&store, &levels, &ask(1, 600, NOON)).await;
+    // As when the shard of a cluster that had this tree was emptied.
+    let keys: Vec<String> = server.command(&["KEYS", "tollgate:1:{a/root}:*"]);
+    for key in keys {
+        server.command::<()>(&["DEL", &key]);
+    }
+    assert!(matches!(store.reserve(&levels, &ask(2, 1, NOON)).await, Err(StoreError::Emptied)));
+    granted(&store, &[level("a/other", &[])], &ask(3, 1, NOON)).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_may_evict_is_refused() {
+    let server = Server::start();
+    let store = server.store(Clock::Given).await;
+    server.command::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    assert!(matches!(store.check().await, Err(StoreError::WrongPolicy(_))));
+    let error = RedisStore::connect(&server.address(), options(Clock::Given)).await.unwrap_err();
+    assert!(error.to_string().contains("allkeys-lru"), "{error}");
+}
+
+#[tokio::test]
+async fn a_slow_redis_times_out_and_what_it_did_is_taken_back() {
+    let server = Server::start();
+    let quick = Options { timeout: Duration::from_millis(50), ..options(Clock::Given) };
+    let store = RedisStore::connect(&server.address(), quick).await.unwrap();
+    store.found().await.unwrap();
+    let budget = usd(1_000);
+    let levels = [level("a/key", &[&budget])];
+    let patience = Patience::new();
+    let running = loop {
+        // The machine may be busy: what counts is what happens in the pause.
+        match store.reserve(&levels, &ask(1, 300, NOON)).await {
+            Ok(Decision::Granted(grant)) => break grant,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => patience.wait("an answer").await,
+        }
+    };
+    server.command::<()>(&["CLIENT", "PAUSE", "3000", "ALL"]);
+    let error = store.reserve(&levels, &ask(2, 300, NOON)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Slow(_)), "{error}");
+    let error = store.settle(&levels, &running, &used(200), NOON).await.unwrap_err();
+    assert!(matches!(error, StoreError::Slow(_)), "{error}");
+    assert_eq!(store.waiting(), 1);
+    // The pause ends by itself: while it lasts no other command is heard either.
+    loop {
+        patience.wait("all is repeated and taken back").await;
+        store.sweep(NOON).await.ok();
+        if store.waiting() == 0
+            && let Ok(states) = store.state(&levels[0], NOON).await
+            && (states[0].committed, states[0].held) == (200, 0)
+        {
+            break;
+        }
+    }
+    let late = store.settle(&levels, &running, &used(200), NOON).await;
+    assert!(late.is_err() || late.is_ok_and(|settled| settled == Settled::default()));
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_says_so_and_is_found_again() {
+    let mut server = Server::durable();
+    let store = server.store(Clock::Given).await;
+    let budget = usd(1_000);
+    let levels = [level("a/key", &[&budget])];
+    let running = granted(&store, &levels, &ask(1, 300, NOON)).await;
+    server.kill();
+    let error = store.settle(&levels, &running, &used(200), NOON).await.unwrap_err();
+    assert!(matches!(error, StoreError::Away(_) | StoreError::Slow(_)), "{error}");
+    assert!(server.launch());
+    let patience = Patience::new();
+    while store.waiting() > 0 {
+        patience.wait("the settle is repeated").await;
+        store.sweep(NOON).await.ok();
+    }
+    assert_eq!(counted(&store, &levels[0], NOON).await, (200, 0));
+}
+
+/// The new master does not know the last second: here, a server that comes back with an old snapshot.
+#[tokio::test]
+async fn holds_and_settles_that_a_failover_lost_are_replayed() {
+    let mut server = Server::with(&["--save", "3600 1", "--appendonly", "no"]);
+    let store = server.store(Clock::Given).await;
+    let budget = usd(10_000);
+    let limited = Level { requests_per_minute: Some(5), concurrent: Some(3), ..level("a/key", &[&budget]) };
+    let levels = [limited, level("a/root", &[&budget])];
+    let known = granted(&store, &levels, &ask(1, 300, NOON)).await;
+    let known_too = granted(&store, &levels, &ask(2, 400, NOON)).await;
+    store.sweep(NOON).await.unwrap();
+    server.command::<()>(&["SAVE"]);
+    store.settle(&levels, &known, &used(250), NOON).await.unwrap();
+    let lost = granted(&store, &levels, &ask(3, 500, NOON)).await;
+    store.settle(&levels, &lost, &used(450), NOON).await.unwrap();
+    let running = granted(&store, &levels, &ask(4, 600, NOON)).await;
+    store.progress(&running, &used(100), NOON + 5 * MINUTE).await.unwrap();
+    assert_eq!(counted(&store, &levels[1], NOON).await, (700, 1_000));
+    server.kill();
+    assert!(server.launch());
+    let patience = Patience::new();
+    while store.sweep(NOON).await.is_err() {
+        patience.wait("Redis is found again").await;
+    }
+    for level in &levels {
+        assert_eq!(counted(&store, level, NOON).await, (700, 1_000));
+    }
+    // Once is enough, and what was replayed lives on.
+    store.sweep(NOON).await.unwrap();
+    assert_eq!(store.sweep(NOON + 2 * MINUTE).await.unwrap(), [], "the second hold died without progress");
+    assert_eq!(counted(&store, &levels[1], NOON + 2 * MINUTE).await, (700, 600));
+    store.settle(&levels, &running, &used(550), NOON + 2 * MINUTE).await.unwrap();
+    store.settle(&levels, &known_too, &used(0), NOON + 2 * MINUTE).await.unwrap();
+    assert_eq!(counted(&store, &levels[1], NOON + 2 * MINUTE).await, (1_250, 0));
+}
+
+impl Server {
+    /// A gateway that comes later and does not know whether there is a ledger.
+    async fn store_unfounded(&self) -> RedisStore {
+        RedisStore::connect(&self.address(), options(Clock::Given)).await.unwrap()
+    }
+}
