@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench crds prices fuzz tools
+.PHONY: help demo test check fmt bench crds prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -43,6 +43,10 @@ prices: ## Refresh the price catalogue from its registry package (VERSION=… mo
 
 fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60
 	e2e/tools/fuzz $(FUZZ_SECONDS)
+
+redis: ## Test the ledger's Redis store (not wired into the gateway yet) against a real redis-server
+	e2e/tools/install redis
+	$(CARGO) test -p tollgate-ledger --features redis
 
 tools: ## Install what the tests need (Claude Code, SDKs, Chromium), outside the checkout
 	e2e/tools/install
