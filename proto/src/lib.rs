@@ -2,10 +2,12 @@
 //! them. The same resources are made in standalone mode, so both modes run the same code.
 //!
 //! # Layout
+//! - [`mod@discovery`]: the streams between operator and data plane, generated; services by the features `client` and `server`
 //! - [`v1`]: the messages of `proto/tollgate/v1/resources.proto`, generated
 //! - [`resource`]: a resource: its kind, name, bytes and version
 //! - [`resources`]: a set of resources
 
+pub mod discovery;
 pub mod resource;
 pub mod resources;
 
