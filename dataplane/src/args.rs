@@ -7,9 +7,21 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "tollgate-dataplane", version)]
 pub struct Args {
-    /// Folder of manifests (VirtualKey, ProviderRoute, McpServer, Secret); watched.
-    #[arg(long, env = "TOLLGATE_MANIFESTS", value_name = "DIR")]
-    pub manifests: PathBuf,
+    /// Where configuration comes from.
+    #[command(flatten)]
+    pub source: Source,
+    /// File of the token to show to the operator; read anew for each connection.
+    #[arg(long, env = "TOLLGATE_XDS_TOKEN_FILE", value_name = "FILE", required_unless_present = "manifests")]
+    pub xds_token_file: Option<PathBuf>,
+    /// File of the authority (PEM) of the operator's certificate; needed for https://.
+    #[arg(long, env = "TOLLGATE_XDS_CA", value_name = "FILE")]
+    pub xds_ca: Option<PathBuf>,
+    /// File on tmpfs where the operator's configuration is kept for the next start; it holds secrets.
+    #[arg(long, env = "TOLLGATE_XDS_STATE", value_name = "FILE")]
+    pub xds_state: Option<PathBuf>,
+    /// What this gateway calls itself to the operator, such as its pod's name.
+    #[arg(long, env = "TOLLGATE_NODE", default_value = "gateway", value_name = "NAME")]
+    pub node: String,
     /// Where to listen; port 0 picks a free one.
     #[arg(long, env = "TOLLGATE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
@@ -34,6 +46,18 @@ pub struct Args {
     /// Log as JSON lines.
     #[arg(long, env = "TOLLGATE_LOG_JSON")]
     pub log_json: bool,
+}
+
+/// Where configuration comes from: one of the two.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Source {
+    /// Folder of manifests (VirtualKey, ProviderRoute, McpServer, Secret); watched.
+    #[arg(long, env = "TOLLGATE_MANIFESTS", value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+    /// The operator's address, such as https://tollgate-operator:18000; http:// on loopback only.
+    #[arg(long, env = "TOLLGATE_XDS", value_name = "URL")]
+    pub xds: Option<String>,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

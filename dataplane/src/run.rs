@@ -2,7 +2,7 @@
 
 use crate::{
     args::Args,
-    config::folder,
+    config::{folder, xds},
     gateway::{Gateway, Options},
     logs::{self, KeySpend, LogsState},
     mcp, money,
@@ -40,9 +40,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr()?;
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
-    let snapshots = folder::watch(&args.manifests, folder::Options::default())
-        .await
-        .with_context(|| format!("cannot read the manifests in {}", args.manifests.display()))?;
+    let snapshots = snapshots(&args).await?;
     let (recorder, store) = records::open(records::Location::File(args.data.join("records.sqlite")))
         .await
         .context("cannot open the records")?;
@@ -59,6 +57,25 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     recorder.flush().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is in force, and what will be: from a folder, or from the operator once there is something to serve.
+async fn snapshots(args: &Args) -> anyhow::Result<watch::Receiver<Arc<Snapshot>>> {
+    if let Some(folder) = &args.source.manifests {
+        return folder::watch(folder, folder::Options::default())
+            .await
+            .with_context(|| format!("cannot read the manifests in {}", folder.display()));
+    }
+    let options = xds::Options {
+        url: args.source.xds.clone().unwrap_or_default(),
+        token_file: args.xds_token_file.clone().unwrap_or_default(),
+        ca_file: args.xds_ca.clone(),
+        node: args.node.clone(),
+        saved: args.xds_state.clone(),
+    };
+    let mut source = xds::start(options).context("cannot follow the operator")?;
+    anyhow::ensure!(source.wait_ready().await, "the thread that follows the operator ended");
+    Ok(source.snapshots)
 }
 
 async fn gateway(

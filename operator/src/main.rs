@@ -1,9 +1,11 @@
-//! The control plane. Thin for now: it compiles manifests offline; watching a cluster comes with the control-plane part.
+//! The control plane's program.
 //!
 //! # Layout
 //! - `check`: `tollgate-operator check PATH…`
+//! - `serve`: `tollgate-operator serve --manifests DIR`, the form without a cluster
 
 mod check;
+mod serve;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,10 +22,13 @@ struct Args {
 enum Command {
     /// Compile manifests offline and print what is said of each object; exit code 1 when one is refused.
     Check(check::Args),
+    /// Serve a folder of manifests to gateways, without a cluster.
+    Serve(serve::Args),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().command {
         Command::Check(args) => check::run(&args, &mut std::io::stdout().lock()),
+        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
     }
 }

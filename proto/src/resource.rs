@@ -158,7 +158,12 @@ impl Resource {
 
     /// The version: the first 16 hexadecimal digits of the SHA-256 of the bytes, so that it is equal across operators and restarts.
     pub fn version(&self) -> String {
-        let digest: [u8; 32] = Sha256::digest(self.encode()).into();
+        Resource::version_of(&self.encode())
+    }
+
+    /// The version of a resource whose bytes are these.
+    pub fn version_of(bytes: &[u8]) -> String {
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
         let [a, b, c, d, e, f, g, h, ..] = digest;
         hex::encode([a, b, c, d, e, f, g, h])
     }

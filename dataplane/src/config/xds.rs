@@ -1,0 +1,141 @@
+//! The control plane's stream: the source of configuration in a cluster.
+//!
+//! ```text
+//! operator --responses--> [ client: connect, back off ] -> [ apply: one by one, last good kept ] -> watch<Arc<Snapshot>>
+//!          <--ACK, NACK--                                     |-> [ saved: a file for the next start ]
+//!          <--reports----- [ report: in force, rejected ] <---'
+//! ```
+//! The gateway keeps serving what it has when the operator is gone. It is ready when it has had the initial state of every
+//! type, each resource applied or rejected, or has loaded what it had before it was started again.
+//!
+//! # Layout
+//! - [`client`]: the stream, again and again; [`connect`]: one connection; [`backoff`]: when the next
+//! - [`apply`]: responses to snapshots (pure)
+//! - [`report`]: what is told upwards; [`saved`]: the file
+
+pub mod apply;
+pub mod backoff;
+pub mod client;
+pub mod connect;
+pub mod report;
+pub mod saved;
+
+use crate::snapshot::Snapshot;
+use apply::Applier;
+use client::Client;
+use std::{io, path::PathBuf, sync::Arc, thread};
+use tokio::sync::watch;
+use tollgate_proto::Kind;
+
+/// Where the control plane is, and what this gateway shows there.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `https://host:port`; `http://` on loopback only: secrets and the token travel there.
+    pub url: String,
+    /// The file of the token, read anew for each connection: the kubelet rotates it.
+    pub token_file: PathBuf,
+    /// The file of the authorities that the operator's certificate must lead to (PEM), read anew for each connection.
+    pub ca_file: Option<PathBuf>,
+    /// What this gateway calls itself, for people.
+    pub node: String,
+    /// Where what is in force is kept for the next start of this container. On tmpfs: it holds secrets.
+    pub saved: Option<PathBuf>,
+}
+
+/// What comes of the stream.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What is in force; empty until the status is ready. The stream ends when all receivers are gone.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// How the stream is.
+    pub status: watch::Receiver<Status>,
+}
+
+/// How the stream is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// There is a configuration to serve. Never false again: the control plane's absence is no reason not to serve.
+    pub ready: bool,
+    /// Types whose initial state has not come yet.
+    pub missing: Vec<Kind>,
+    /// The stream is open.
+    pub connected: bool,
+    /// Why it could not be opened, or ended, last.
+    pub error: Option<String>,
+}
+
+/// Begins to follow the control plane, on a thread of its own: decoding and compiling must not take time from requests.
+///
+/// # Errors
+/// When the options cannot work whatever the control plane does, or there can be no thread.
+pub fn start(options: Options) -> io::Result<Source> {
+    connect::check(&options).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (applier, restored) = restore(&options);
+    let (snapshots, receiver) = watch::channel(applier.snapshot().clone());
+    let first = Status { ready: restored, missing: applier.missing(), ..Status::default() };
+    let (status, status_receiver) = watch::channel(first);
+    let client = Client::new(options, applier, snapshots, status);
+    thread::Builder::new().name("configuration".to_owned()).spawn(move || runtime.block_on(client.run()))?;
+    Ok(Source { snapshots: receiver, status: status_receiver })
+}
+
+/// What was in force before this start.
+fn restore(options: &Options) -> (Applier, bool) {
+    let mut applier = Applier::default();
+    let Some(path) = &options.saved else { return (applier, false) };
+    match saved::load(path) {
+        Ok(Some(state)) => {
+            applier.restore(state);
+            let generation = applier.snapshot().generation;
+            tracing::info!(file = %path.display(), generation, "the last configuration is in force again");
+            (applier, true)
+        }
+        Ok(None) => (applier, false),
+        Err(error) => {
+            tracing::warn!(file = %path.display(), %error, "the last configuration cannot be used");
+            (applier, false)
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Waits until there is a configuration to serve, and says why there is none yet; false when there never will be.
+    pub async fn wait_ready(&mut self) -> bool {
+        let mut told = None;
+        loop {
+            let status = self.status.borrow_and_update().clone();
+            if status.ready {
+                return true;
+            }
+            let why = status.why();
+            if told.as_ref() != Some(&why) {
+                tracing::info!("not ready: {why}");
+                told = Some(why);
+            }
+            if self.status.changed().await.is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+// === impl Status ===
+
+impl Status {
+    /// Why it is not ready, in words.
+    pub fn why(&self) -> String {
+        let missing: Vec<_> = self.missing.iter().map(|kind| kind.as_str()).collect();
+        let missing = missing.join(", ");
+        match (&self.error, self.connected) {
+            _ if self.ready => "ready".to_owned(),
+            (_, true) => format!("waiting for the operator's {missing}"),
+            (Some(error), false) => {
+                format!("no configuration yet, and the operator cannot be reached: {error}")
+            }
+            (None, false) => "no configuration yet: connecting to the operator".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! The services, their bounds and their end.
+
+use super::{
+    auth::{Authenticate, DenyAll, Identity, identify},
+    diff::Limits,
+    listen::{self, CertificateFiles},
+    publish::{Pace, Published, publish},
+    reports::Nodes,
+    stream::{Heard, Stream},
+    view::{Everything, View},
+};
+use futures_util::StreamExt as _;
+use std::{hash::BuildHasher, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tollgate_proto::{
+    Resources,
+    discovery::{
+        MAX_MESSAGE,
+        v1::{
+            DeltaDiscoveryRequest, DeltaDiscoveryResponse, NodeReport, ReportEnd,
+            aggregated_discovery_server::{AggregatedDiscovery, AggregatedDiscoveryServer},
+            reports_server::{Reports, ReportsServer},
+        },
+    },
+};
+use tonic::{Request, Response, Status, Streaming, transport};
+
+/// How the streams are served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The certificate. `None`: no TLS, which is allowed on loopback only: secrets and tokens travel here.
+    pub certificate: Option<CertificateFiles>,
+    /// Who may connect. The default is nobody.
+    pub auth: Arc<dyn Authenticate>,
+    /// What each may see.
+    pub view: Arc<dyn View>,
+    /// When changes are published.
+    pub pace: Pace,
+    /// The size of responses.
+    pub limits: Limits,
+    /// A stream ends after about this long (nine to eleven tenths of it): gateways spread over replicas again, and their
+    /// tokens are checked again.
+    pub max_age: Duration,
+    /// A response must be answered within this time, and a stream begin with a subscription.
+    pub patience: Duration,
+    /// A connection that says nothing is asked this often whether it is there.
+    pub keepalive: Duration,
+    /// The most streams, of both services together.
+    pub max_streams: usize,
+}
+
+/// Why the streams cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No TLS where others can listen.
+    #[error("{0} is not a loopback address: there the stream needs TLS (--tls-cert, --tls-key)")]
+    Plaintext(SocketAddr),
+    /// No usable certificate.
+    #[error(transparent)]
+    Certificate(#[from] listen::CertificateError),
+    /// The socket failed.
+    #[error("the listener failed: {0}")]
+    Socket(#[from] std::io::Error),
+    /// The server failed.
+    #[error("the server failed: {0}")]
+    Transport(#[from] transport::Error),
+}
+
+/// Serves resources to gateways, and takes their reports.
+#[derive(Debug, Clone)]
+pub struct Server {
+    published: watch::Receiver<Arc<Published>>,
+    nodes: Arc<Nodes>,
+    options: Arc<Options>,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// One gateway's stream, while it runs.
+struct Session {
+    server: Server,
+    identity: Identity,
+    state: Stream,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Why a stream ends.
+enum End {
+    /// The client is gone, or it is told by a proper end: the stream is old, or the server stops.
+    Quiet,
+    /// The client is told why.
+    Told(Status),
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            certificate: None,
+            auth: Arc::new(DenyAll),
+            view: Arc::new(Everything),
+            pace: Pace::default(),
+            limits: Limits::default(),
+            max_age: Duration::from_secs(30 * 60),
+            patience: Duration::from_secs(30),
+            keepalive: Duration::from_secs(20),
+            max_streams: 4096,
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Serves what `resources` holds, until `stop`. Must be called within a runtime.
+    pub fn new(
+        resources: watch::Receiver<Arc<Resources>>,
+        options: Options,
+        stop: CancellationToken,
+    ) -> Self {
+        Server {
+            published: publish(resources, options.pace),
+            nodes: Arc::default(),
+            permits: Arc::new(Semaphore::new(options.max_streams)),
+            options: Arc::new(options),
+            stop,
+        }
+    }
+
+    /// The gateways that report to this server.
+    pub fn nodes(&self) -> &Arc<Nodes> {
+        &self.nodes
+    }
+
+    /// Serves on `listener`.
+    ///
+    /// # Errors
+    /// When the address needs TLS and there is no usable certificate, or the socket fails.
+    pub async fn serve(self, listener: TcpListener) -> Result<(), ServeError> {
+        let address = listener.local_addr()?;
+        let (stop, keepalive) = (self.stop.clone(), self.options.keepalive);
+        let discovery = AggregatedDiscoveryServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let reports = ReportsServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let router = transport::Server::builder()
+            .http2_keepalive_interval(Some(keepalive))
+            .http2_keepalive_timeout(Some(keepalive / 2))
+            .max_concurrent_streams(16)
+            .add_service(discovery)
+            .add_service(reports);
+        let stopped = stop.clone().cancelled_owned();
+        match self.options.certificate.clone() {
+            Some(files) => {
+                let connections = listen::tls(listener, files, stop)?;
+                router.serve_with_incoming_shutdown(connections, stopped).await?;
+            }
+            None if address.ip().is_loopback() => {
+                let connections = listen::plain(listener, stop);
+                router.serve_with_incoming_shutdown(connections, stopped).await?;
+            }
+            None => return Err(ServeError::Plaintext(address)),
+        }
+        Ok(())
+    }
+
+    /// Who calls, and the right to one more stream.
+    async fn admit<T>(&self, request: &Request<T>) -> Result<(Identity, OwnedSemaphorePermit), Status> {
+        let check = identify(&*self.options.auth, request.metadata());
+        let checked = timeout(self.options.patience, check).await;
+        let identity = checked
+            .unwrap_or_else(|_| Err(Status::unavailable("the token could not be checked in time")))
+            .inspect_err(|status| {
+                tracing::warn!(peer = ?request.remote_addr(), reason = status.message(), "a gateway is refused");
+            })?;
+        let permit = self.permits.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Status::resource_exhausted("too many streams on this replica"))?;
+        Ok((identity, permit))
+    }
+
+    /// When a stream that begins now ends.
+    fn end(&self) -> Instant {
+        // A hasher with random keys is randomness enough to spread ends in time.
+        let random = std::hash::RandomState::new().hash_one(0_u8);
+        let spread = self.options.max_age / 5;
+        let part = (random % 1024) as u32;
+        Instant::now() + self.options.max_age - spread / 2 + spread * part / 1024
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscovery for Server {
+    type DeltaResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn delta_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaResourcesStream>, Status> {
+        let (identity, permit) = self.admit(&request).await?;
+        let (responses, receiver) = mpsc::channel(4);
+        let session = Session {
+            server: self.clone(),
+            identity,
+            state: Stream::new(self.options.limits),
+            requests: request.into_inner(),
+            responses,
+            _permit: permit,
+        };
+        tokio::spawn(session.run());
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl Reports for Server {
+    async fn report(&self, request: Request<Streaming<NodeReport>>) -> Result<Response<ReportEnd>, Status> {
+        let (identity, _permit) = self.admit(&request).await?;
+        let entry = self.nodes.enter(identity);
+        let mut reports = request.into_inner();
+        let end = self.end();
+        loop {
+            tokio::select! {
+                report = reports.message() => match report? {
+                    Some(report) => entry.take(report).map_err(|e| Status::resource_exhausted(e.to_string()))?,
+                    None => return Ok(Response::new(ReportEnd {})),
+                },
+                () = sleep_until(end) => return Ok(Response::new(ReportEnd {})),
+                () = self.stop.cancelled() => return Ok(Response::new(ReportEnd {})),
+            }
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    async fn run(mut self) {
+        tracing::debug!(gateway = %self.identity, "a gateway's stream begins");
+        if let End::Told(status) = self.serve().await {
+            tracing::warn!(gateway = %self.identity, reason = status.message(), "a gateway's stream is ended");
+            // When the client does not read, it learns it from the end of the stream.
+            drop(self.responses.try_send(Err(status)));
+        }
+    }
+
+    async fn serve(&mut self) -> End {
+        let mut published = self.server.published.clone();
+        let mut want = self.see(&mut published);
+        let end = self.server.end();
+        let patience = self.server.options.patience;
+        let mut deadline = Instant::now() + patience;
+        loop {
+            while let Some(response) = self.state.next(&want) {
+                deadline = Instant::now() + patience;
+                match timeout(patience, self.responses.send(Ok(response))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return End::Quiet,
+                    Err(_) => return End::Told(Status::deadline_exceeded("responses are not read")),
+                }
+            }
+            let owed = self.state.is_waiting() || !self.state.is_subscribed();
+            tokio::select! {
+                request = self.requests.next() => match request {
+                    Some(Ok(request)) => {
+                        deadline = Instant::now() + patience;
+                        if let Err(status) = self.hear(request) {
+                            return End::Told(status);
+                        }
+                    }
+                    Some(Err(_)) | None => return End::Quiet,
+                },
+                changed = published.changed() => match changed {
+                    Ok(()) => want = self.see(&mut published),
+                    // The source is gone: the operator is about to end.
+                    Err(_) => return End::Quiet,
+                },
+                () = sleep_until(deadline), if owed => {
+                    return End::Told(Status::deadline_exceeded("a response was not answered in time"));
+                }
+                () = sleep_until(end) => return End::Quiet,
+                () = self.server.stop.cancelled() => return End::Quiet,
+            }
+        }
+    }
+
+    fn see(&self, published: &mut watch::Receiver<Arc<Published>>) -> Arc<Published> {
+        let all = published.borrow_and_update().clone();
+        self.server.options.view.view(&self.identity, &all)
+    }
+
+    fn hear(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
+        if let Some(node) = &request.node {
+            tracing::info!(gateway = %self.identity, id = %node.id, "a gateway connected");
+        }
+        let heard = self.state.hear(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        if let Heard::Nack(rejected) = heard {
+            for rejected in rejected {
+                let (name, reason) = (rejected.name, rejected.error);
+                tracing::warn!(gateway = %self.identity, %name, %reason, "a gateway rejected a resource");
+            }
+        }
+        Ok(())
+    }
+}
