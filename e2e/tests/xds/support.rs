@@ -35,12 +35,12 @@ use tollgate_proto::{
 };
 
 /// The token that every operator here takes.
-pub const TOKEN: &str = "the-token-of-these-tests";
+pub(crate) const TOKEN: &str = "the-token-of-these-tests";
 /// How long anything may take before the test fails.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// An operator that serves.
-pub struct Operator {
+pub(crate) struct Operator {
     files: TempDir,
     tls: bool,
     port: u16,
@@ -50,19 +50,19 @@ pub struct Operator {
     serving: JoinHandle<Result<(), ServeError>>,
 }
 
-/// A gateway's files.
-pub struct Place(TempDir);
+/// A gateway's files; they stay for as long as the gateway.
+pub(crate) struct Place(Arc<TempDir>);
 
 /// A gateway that follows an operator.
-pub struct Gateway(Source);
+pub(crate) struct Gateway(Source, #[expect(dead_code, reason = "held, not read")] Arc<TempDir>);
 
 /// A client that shows what travels; it subscribes to keys.
-pub struct Wire {
+pub(crate) struct Wire {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: tonic::Streaming<DeltaDiscoveryResponse>,
 }
 
-pub fn key(name: &str, default_route: &str) -> Resource {
+pub(crate) fn key(name: &str, default_route: &str) -> Resource {
     let key = v1::VirtualKey {
         namespace: "n".into(),
         name: name.into(),
@@ -73,17 +73,17 @@ pub fn key(name: &str, default_route: &str) -> Resource {
 }
 
 /// A key that no gateway takes: its budget has no window.
-pub fn bad_key(name: &str) -> Resource {
+pub(crate) fn bad_key(name: &str) -> Resource {
     let budgets = vec![v1::Budget { name: "b".into(), ..Default::default() }];
     v1::VirtualKey { namespace: "n".into(), name: name.into(), budgets, ..Default::default() }.into()
 }
 
-pub fn secret(name: &str) -> Resource {
+pub(crate) fn secret(name: &str) -> Resource {
     let data = [("apiKey".to_owned(), b"sk-secret".to_vec())].into();
     v1::Secret { namespace: "n".into(), name: name.into(), data }.into()
 }
 
-pub fn route(name: &str, secret: &str) -> Resource {
+pub(crate) fn route(name: &str, secret: &str) -> Resource {
     let backend = v1::Backend {
         name: "b".into(),
         provider: v1::Provider::Anthropic.into(),
@@ -94,16 +94,16 @@ pub fn route(name: &str, secret: &str) -> Resource {
     v1::ProviderRoute { namespace: "n".into(), name: name.into(), backends, ..Default::default() }.into()
 }
 
-pub fn resources(all: impl IntoIterator<Item = Resource>) -> Arc<Resources> {
+pub(crate) fn resources(all: impl IntoIterator<Item = Resource>) -> Arc<Resources> {
     Arc::new(all.into_iter().collect())
 }
 
-pub fn encoded_len(response: &DeltaDiscoveryResponse) -> usize {
+pub(crate) fn encoded_len(response: &DeltaDiscoveryResponse) -> usize {
     prost::Message::encoded_len(response)
 }
 
 /// An authority, and a certificate of it with its key, as PEM.
-pub fn certificates() -> (String, String, String) {
+pub(crate) fn certificates() -> (String, String, String) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
@@ -114,7 +114,7 @@ pub fn certificates() -> (String, String, String) {
 }
 
 /// What comes of serving without TLS on all addresses.
-pub async fn serve_everywhere() -> Result<(), ServeError> {
+pub(crate) async fn serve_everywhere() -> Result<(), ServeError> {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let (_sender, receiver) = watch::channel(Arc::default());
     let stop = tokio_util::sync::CancellationToken::new();
@@ -132,19 +132,19 @@ async fn until(what: &str, mut check: impl FnMut() -> bool, show: impl Fn() -> S
 // === impl Operator ===
 
 impl Operator {
-    pub async fn start(resources: Arc<Resources>) -> Self {
+    pub(crate) async fn start(resources: Arc<Resources>) -> Self {
         Self::start_with(resources, |_| {}).await
     }
 
-    pub async fn start_on(port: u16, resources: Arc<Resources>) -> Self {
+    pub(crate) async fn start_on(port: u16, resources: Arc<Resources>) -> Self {
         Self::serve(port, resources, false, |_| {}).await
     }
 
-    pub async fn start_tls(resources: Arc<Resources>) -> Self {
+    pub(crate) async fn start_tls(resources: Arc<Resources>) -> Self {
         Self::serve(0, resources, true, |_| {}).await
     }
 
-    pub async fn start_with(resources: Arc<Resources>, set: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn start_with(resources: Arc<Resources>, set: impl FnOnce(&mut Options)) -> Self {
         Self::serve(0, resources, false, set).await
     }
 
@@ -165,38 +165,38 @@ impl Operator {
         Operator { files, tls, port, resources, nodes, stop, serving }
     }
 
-    pub fn set(&self, resources: Arc<Resources>) {
+    pub(crate) fn set(&self, resources: Arc<Resources>) {
         self.resources.send_replace(resources);
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
     }
 
-    pub fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.nodes.all()
     }
 
     /// Puts a certificate of another authority into the files.
-    pub fn rotate(&self) {
+    pub(crate) fn rotate(&self) {
         write_certificates(&self.files);
     }
 
     /// A gateway that knows this operator's authority, unless its place has another.
-    pub fn gateway(&self, place: &Place) -> Gateway {
+    pub(crate) fn gateway(&self, place: &Place) -> Gateway {
         if self.tls {
             place.write_ca(&fs::read_to_string(self.files.path().join("ca.pem")).unwrap());
         }
         place.gateway(&self.url())
     }
 
-    pub async fn until_reported(&self, what: &str, check: impl Fn(&Node) -> bool) {
+    pub(crate) async fn until_reported(&self, what: &str, check: impl Fn(&Node) -> bool) {
         let reported = || self.nodes().iter().any(|node| check(node));
         until(what, reported, || format!("{:?}", self.nodes())).await;
     }
 
     /// Stops as a program does; returns its port.
-    pub async fn stop(self) -> u16 {
+    pub(crate) async fn stop(self) -> u16 {
         self.stop.cancel();
         timeout(BOUND, self.serving).await.expect("it stops").unwrap().unwrap();
         self.port
@@ -217,22 +217,22 @@ fn write_certificates(files: &TempDir) -> CertificateFiles {
 // === impl Place ===
 
 /// A gateway's files, with the right token.
-pub fn place() -> Place {
-    let place = Place(tempfile::tempdir().unwrap());
+pub(crate) fn place() -> Place {
+    let place = Place(Arc::new(tempfile::tempdir().unwrap()));
     place.write_token(TOKEN);
     place
 }
 
 impl Place {
-    pub fn write_token(&self, token: &str) {
+    pub(crate) fn write_token(&self, token: &str) {
         fs::write(self.file("token"), format!("{token}\n")).unwrap();
     }
 
-    pub fn write_ca(&self, pem: &str) {
+    pub(crate) fn write_ca(&self, pem: &str) {
         fs::write(self.file("ca.pem"), pem).unwrap();
     }
 
-    pub fn saved(&self) -> PathBuf {
+    pub(crate) fn saved(&self) -> PathBuf {
         self.file("state")
     }
 
@@ -240,7 +240,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    pub fn gateway(&self, url: &str) -> Gateway {
+    pub(crate) fn gateway(&self, url: &str) -> Gateway {
         let options = xds::Options {
             url: url.to_owned(),
             token_file: self.file("token"),
@@ -248,26 +248,26 @@ impl Place {
             node: "gateway-1".to_owned(),
             saved: Some(self.saved()),
         };
-        Gateway(xds::start(options).unwrap())
+        Gateway(xds::start(options).unwrap(), self.0.clone())
     }
 }
 
 // === impl Gateway ===
 
 impl Gateway {
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshots.borrow().clone()
     }
 
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.0.status.borrow().clone()
     }
 
-    pub fn default_route(&self, name: &str) -> Option<String> {
+    pub(crate) fn default_route(&self, name: &str) -> Option<String> {
         self.snapshot().key(&ObjectId::new("n", name))?.key().default_route.as_deref().map(str::to_owned)
     }
 
-    pub async fn until(&self, what: &str, check: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, check: impl Fn(&Self) -> bool) {
         until(what, || check(self), || format!("{:?}", self.status())).await;
     }
 }
@@ -275,7 +275,7 @@ impl Gateway {
 // === impl Wire ===
 
 impl Wire {
-    pub async fn open(operator: &Operator) -> Self {
+    pub(crate) async fn open(operator: &Operator) -> Self {
         let (requests, receiver) = mpsc::channel(16);
         let subscribe = DeltaDiscoveryRequest { type_url: Kind::VirtualKey.type_url(), ..Default::default() };
         requests.send(subscribe).await.unwrap();
@@ -287,12 +287,12 @@ impl Wire {
         Wire { requests, responses: responses.into_inner() }
     }
 
-    pub async fn next(&mut self) -> DeltaDiscoveryResponse {
+    pub(crate) async fn next(&mut self) -> DeltaDiscoveryResponse {
         timeout(BOUND, self.responses.message()).await.expect("a response").unwrap().expect("no end")
     }
 
     /// Why the stream ended.
-    pub async fn end(&mut self) -> Option<tonic::Status> {
+    pub(crate) async fn end(&mut self) -> Option<tonic::Status> {
         loop {
             match timeout(BOUND, self.responses.message()).await.expect("an end") {
                 Ok(Some(_)) => {}
@@ -302,7 +302,7 @@ impl Wire {
         }
     }
 
-    pub async fn ack(&self, response: &DeltaDiscoveryResponse) {
+    pub(crate) async fn ack(&self, response: &DeltaDiscoveryResponse) {
         let answer = DeltaDiscoveryRequest {
             type_url: response.type_url.clone(),
             response_nonce: response.nonce.clone(),
@@ -312,7 +312,7 @@ impl Wire {
     }
 
     /// Takes and answers responses until the type is complete.
-    pub async fn sync(&mut self) -> Vec<DeltaDiscoveryResponse> {
+    pub(crate) async fn sync(&mut self) -> Vec<DeltaDiscoveryResponse> {
         let mut all = Vec::new();
         loop {
             let response = self.next().await;
