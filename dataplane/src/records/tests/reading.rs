@@ -145,7 +145,11 @@ async fn a_viewer_sees_its_subtree_and_nothing_else() {
     assert_eq!(store.spend(&team, period, None).await.unwrap().total.requests, 15);
     assert_eq!(store.spend(&Viewer::Nobody, period, None).await.unwrap().total.requests, 0);
     let (names, _) = store.names(&bob, 0).await.unwrap();
-    assert_eq!(names, ["eng/bob".into()], "the names of others, and of teams above, are not shown");
+    assert_eq!(
+        names,
+        [std::sync::Arc::<str>::from("eng/bob")],
+        "the names of others, and of teams above, are not shown"
+    );
     assert_eq!(store.names(&Viewer::All, 0).await.unwrap().0.len(), 4);
 }
 
