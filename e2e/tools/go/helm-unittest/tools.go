@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools names the program, so that `go mod tidy` keeps what it needs. e2e/tools/install builds it.
+package tools
+
+import _ "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"
