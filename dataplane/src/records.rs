@@ -9,10 +9,12 @@
 //! - [`recorder`]: the queue; [`spill`]: where the billing part goes when it is full
 //! - [`writer`], [`batch`], [`insert`]: batches and transactions; [`retention`]: deletion
 //! - [`entry`]: a record without its content; [`content`], [`split`], [`preview`], [`redact`]: its content
+//! - [`billing`]: what of a record travels with its charge, through the ledger's stream
 //! - [`trees`], [`sums`]: paths of keys; counters, spend and latency by hour
 //! - [`store`]: queries, each within a [`Viewer`]'s scope; [`schema`]: pools and migrations
 
 mod batch;
+pub mod billing;
 mod content;
 mod entry;
 mod insert;
