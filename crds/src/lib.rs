@@ -1,6 +1,7 @@
 //! The user's API: `VirtualKey`, `McpServer`, `ProviderRoute`, and the pure compiler from manifests to resources.
 //!
 //! # Layout
+//! - [`annotations`][]: annotations and labels, and what their values say.
 //! - [`api`][]: the three kinds, field by field; their doc comments are the descriptions of the CRDs.
 //! - [`conditions`][]: what a status says of an object: types, reasons, and how they are merged.
 //! - [`support`][]: the fields that this version knows but does not yet enforce; they are refused, never ignored.
@@ -8,6 +9,7 @@
 //! - [`mod@compile`]: the pure compiler.
 //! - [`manifests`][]: the CustomResourceDefinitions as `crds/manifests/` holds them (bin `crdgen` writes them).
 
+pub mod annotations;
 pub mod api;
 pub mod compile;
 pub mod conditions;

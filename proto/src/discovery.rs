@@ -13,6 +13,10 @@ pub mod v1 {
 pub const MAX_MESSAGE: usize = 16 << 20;
 /// The most rejections of a NACK or a report; one bad change should not make a message of megabytes.
 pub const MAX_REJECTIONS: usize = 200;
+/// The most ejected backends of a report.
+pub const MAX_EJECTIONS: usize = 200;
+/// The most budgets, and the most MCP servers, of one report; more come in several.
+pub const MAX_STATES: usize = 5000;
 /// The longest reason of a rejection, in bytes.
 pub const MAX_REASON: usize = 2 << 10;
 

@@ -8,8 +8,9 @@ use super::{
     tree::{self, Parent, Tree},
 };
 use crate::{
+    annotations,
     api::{
-        VirtualKey, VirtualKeySpec,
+        SecretKeyRef, VirtualKey, VirtualKeySpec,
         virtual_key::{
             Budget, ContentLevel, DenyOrAllow, Enforcement, ModelRules, NearLimit, Period, Spending, ToolRule,
         },
@@ -17,6 +18,7 @@ use crate::{
     conditions::reasons,
     support::Support,
 };
+use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use tollgate_proto::{Kind, Resources, v1};
@@ -49,8 +51,19 @@ pub(super) fn compile(index: &mut Index<'_>, resources: &mut Resources) -> Vec<S
 /// What can be said of a key without the others.
 fn draft<'a>(index: &Index<'_>, object: &'a Object, key: &'a VirtualKey) -> Draft<'a> {
     let mut status = Status::of(object);
-    let wire = Compiler { index, object, problems: &mut status.problems }.key(&key.spec);
+    let mut wire = Compiler { index, object, problems: &mut status.problems }.key(&key.spec);
+    wire.resets = resets(key);
     Draft { object, key, status, wire }
+}
+
+/// The resets that are asked for of budgets that the key has.
+fn resets(key: &VirtualKey) -> Vec<v1::BudgetReset> {
+    let asked = key.annotations().get(annotations::RESET_BUDGET).map_or("", String::as_str);
+    let known = |budget: &str| budget == "*" || key.spec.budgets.iter().any(|b| b.name == budget);
+    annotations::resets(asked)
+        .filter(|(budget, _)| known(budget))
+        .map(|(budget, id)| v1::BudgetReset { budget: budget.to_owned(), id: id.to_owned() })
+        .collect()
 }
 
 /// Of several keys with the same token, or that are anyone's, the first has it.
@@ -131,11 +144,13 @@ impl Compiler<'_, '_> {
         let team = spec.token.is_none() && !spec.anonymous && spec.service_accounts.is_empty();
         self.problems.unique("budgets", "name", spec.budgets.iter().map(|b| b.name.as_str()));
         let limits = &spec.limits;
+        let (token_sha256, previous_token_until) = self.tokens(spec);
         v1::VirtualKey {
             namespace: self.object.namespace.clone(),
             name: self.object.name.clone(),
             parent_ref: None,
-            token_sha256: self.token(spec).into_iter().collect(),
+            token_sha256,
+            previous_token_until,
             anonymous: spec.anonymous,
             team,
             default_route: spec.default_route.clone().unwrap_or_default(),
@@ -157,7 +172,30 @@ impl Compiler<'_, '_> {
             expires_at: spec.expires_at.as_ref().map(|time| time.0.as_millisecond()),
             disabled: spec.disabled,
             denied: String::new(),
+            resets: Vec::new(),
         }
+    }
+
+    /// The hashes of the token and, while a rotation's overlap lasts, of the one before it, and until when that is valid.
+    /// Whether it still is, is for who has a clock.
+    fn tokens(&mut self, spec: &VirtualKeySpec) -> (Vec<Vec<u8>>, Option<i64>) {
+        let Some(token) = self.token(spec) else { return (Vec::new(), None) };
+        match self.previous(spec) {
+            Some((previous, until)) if previous != token => (vec![token, previous], Some(until)),
+            _ => (vec![token], None),
+        }
+    }
+
+    /// The token before the rotation, as the operator writes it; nothing where that is incomplete.
+    fn previous(&self, spec: &VirtualKeySpec) -> Option<(Vec<u8>, i64)> {
+        let SecretKeyRef { name, key } = &spec.token.as_ref()?.secret_ref;
+        let entry = |key: String| {
+            let entry = SecretKeyRef { name: name.clone(), key };
+            std::str::from_utf8(self.index.secret(&self.object.namespace, &entry).ok()?).ok()
+        };
+        let token = entry(annotations::previous(key))?;
+        let until: jiff::Timestamp = entry(annotations::previous_until(key))?.parse().ok()?;
+        (token.len() >= MIN_TOKEN).then(|| (Sha256::digest(token).to_vec(), until.as_millisecond()))
     }
 
     /// The SHA-256 of the token. A Secret that is missing leaves the key without one, so that nobody can present it.

@@ -194,6 +194,30 @@ fn a_selector_travels_as_the_namespaces_that_have_keys() {
 }
 
 #[test]
+fn during_a_rotation_both_tokens_count_and_the_wire_says_until_when() {
+    let (new, old) = ("n".repeat(32), "o".repeat(32));
+    let token = "token: {secretRef: {name: t, key: token}}";
+    let hashes = |entries: &str| {
+        let outcome = compiled(&[secret("n", "t", entries), key("n", "k", token)].join("---\n"), Options::CLUSTER);
+        let key = outcome.resources.keys().next().unwrap();
+        (key.token_sha256.clone(), key.previous_token_until)
+    };
+    let hash = |token: &str| sha2::Sha256::digest(token).to_vec();
+    let until = "previous-token-expires: 1970-01-01T00:00:01Z";
+    let both = hashes(&format!("token: {new}, previous-token: {old}, {until}"));
+    assert_eq!(both, (vec![hash(&new), hash(&old)], Some(1000)));
+    for alone in [
+        format!("token: {new}"),
+        format!("token: {new}, previous-token: {old}"),
+        format!("token: {new}, previous-token: short, {until}"),
+        format!("token: {new}, previous-token: {new}, {until}"),
+        format!("token: {new}, previous-token: {old}, previous-token-expires: soon"),
+    ] {
+        assert_eq!(hashes(&alone), (vec![hash(&new)], None), "{alone}");
+    }
+}
+
+#[test]
 fn of_two_keys_with_one_token_the_first_has_it() {
     let token = "token: {secretRef: {name: t, key: t}}";
     let mut parts = [

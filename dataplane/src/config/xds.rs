@@ -23,6 +23,7 @@ pub mod saved;
 use crate::snapshot::Snapshot;
 use apply::Applier;
 use client::Client;
+pub use report::Observed;
 use std::{io, path::PathBuf, sync::Arc, thread};
 use tokio::sync::watch;
 use tollgate_proto::Kind;
@@ -49,6 +50,8 @@ pub struct Source {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// How the stream is.
     pub status: watch::Receiver<Status>,
+    /// What this gateway sees of its world; what is put there is reported.
+    pub observed: watch::Sender<Observed>,
 }
 
 /// How the stream is.
@@ -75,9 +78,10 @@ pub fn start(options: Options) -> io::Result<Source> {
     let (snapshots, receiver) = watch::channel(applier.snapshot().clone());
     let first = Status { ready: restored, missing: applier.missing(), ..Status::default() };
     let (status, status_receiver) = watch::channel(first);
-    let client = Client::new(options, applier, snapshots, status);
+    let observed = watch::Sender::new(Observed::default());
+    let client = Client::new(options, applier, snapshots, status, observed.subscribe());
     thread::Builder::new().name("configuration".to_owned()).spawn(move || runtime.block_on(client.run()))?;
-    Ok(Source { snapshots: receiver, status: status_receiver })
+    Ok(Source { snapshots: receiver, status: status_receiver, observed })
 }
 
 /// What was in force before this start.

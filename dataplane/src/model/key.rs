@@ -14,6 +14,8 @@ pub struct Key {
     pub parent: Option<ObjectId>,
     /// SHA-256 of the tokens that are this key (several during a rotation).
     pub token_hashes: Vec<[u8; 32]>,
+    /// The token before a rotation, one of the above, and until when it is valid, Unix milliseconds.
+    pub previous_token: Option<([u8; 32], i64)>,
     /// Any or no credential is this key, on listeners that allow it.
     pub anonymous: bool,
     /// Route of bare model names.
@@ -139,6 +141,7 @@ impl Key {
             id,
             parent: None,
             token_hashes: Vec::new(),
+            previous_token: None,
             anonymous: false,
             default_route: None,
             models: ModelRules { allow: Some(Globs::default()), ..ModelRules::default() },
@@ -153,6 +156,11 @@ impl Key {
             disabled: false,
             denied: None,
         }
+    }
+
+    /// Whether one of its tokens, known by its hash, is still valid at `now` (Unix milliseconds).
+    pub fn accepts(&self, token: &[u8; 32], now: i64) -> bool {
+        self.previous_token.is_none_or(|(previous, until)| previous != *token || now < until)
     }
 }
 

@@ -18,8 +18,9 @@ pub fn identify(
     now: i64,
 ) -> Result<Arc<KeyNode>, GatewayError> {
     let mut presented = false;
-    let known =
-        credentials(headers).inspect(|_| presented = true).find_map(|c| snapshot.key_by_token(&hash(c)));
+    let known = credentials(headers)
+        .inspect(|_| presented = true)
+        .find_map(|credential| by_token(snapshot, &hash(credential), now));
     let node = match known.or_else(|| snapshot.anonymous().filter(|_| anonymous)) {
         Some(node) => node,
         None if presented => return Err(GatewayError::UnknownKey(UNKNOWN.into())),
@@ -27,6 +28,11 @@ pub fn identify(
     };
     check(node, now)?;
     Ok(node.clone())
+}
+
+/// The key whose token has this SHA-256, unless the token was rotated away.
+pub fn by_token<'s>(snapshot: &'s Snapshot, hash: &[u8; 32], now: i64) -> Option<&'s Arc<KeyNode>> {
+    snapshot.key_by_token(hash).filter(|node| node.key().accepts(hash, now))
 }
 
 const UNKNOWN: &str = "the credential is no virtual key of this gateway; check ANTHROPIC_API_KEY / ANTHROPIC_AUTH_TOKEN \

@@ -12,7 +12,7 @@ use crate::{
     mcp,
     request::{
         self,
-        identify::{check, hash, identify},
+        identify::{by_token, check, hash, identify},
         receive,
     },
     respond,
@@ -146,7 +146,7 @@ impl Service {
         }
         let (snapshot, now) = (self.gateway.snapshot(), self.gateway.now());
         let by_cookie = || {
-            let node = snapshot.key_by_token(&hash(logs::credential(headers)?))?;
+            let node = by_token(&snapshot, &hash(logs::credential(headers)?), now)?;
             check(node, now).is_ok().then(|| node.clone())
         };
         match identify(&snapshot, headers, false, now).ok().or_else(by_cookie) {

@@ -35,6 +35,7 @@ pub(super) struct Client {
     snapshots: watch::Sender<Arc<Snapshot>>,
     status: watch::Sender<Status>,
     reports: watch::Sender<report::State>,
+    observed: watch::Receiver<report::Observed>,
     backoff: Backoff,
     started_at: i64,
     /// When what is in force is to be saved.
@@ -78,11 +79,12 @@ impl Client {
         applier: Applier,
         snapshots: watch::Sender<Arc<Snapshot>>,
         status: watch::Sender<Status>,
+        observed: watch::Receiver<report::Observed>,
     ) -> Self {
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         let reports = watch::Sender::new(report::State::default());
         let backoff = Backoff::default();
-        Client { options, applier, snapshots, status, reports, backoff, started_at, save_at: None }
+        Client { options, applier, snapshots, status, reports, observed, backoff, started_at, save_at: None }
     }
 
     /// Until nobody takes snapshots any more.
@@ -128,7 +130,8 @@ impl Client {
 
     fn reporting(&self, connection: Connection, node: Node) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(report::run(connection, node, self.reports.subscribe()));
+        let sources = report::Sources { states: self.reports.subscribe(), observed: self.observed.clone() };
+        tasks.spawn(report::run(connection, node, sources));
         tasks
     }
 

@@ -16,6 +16,7 @@ impl TryFrom<&v1::VirtualKey> for Key {
         Ok(Key {
             parent: parent(wire)?,
             token_hashes: token_hashes(wire)?,
+            previous_token: token_hashes(wire)?.get(1).copied().zip(wire.previous_token_until),
             anonymous: wire.anonymous,
             default_route: (!wire.default_route.is_empty()).then(|| wire.default_route.clone()),
             models: models(wire),

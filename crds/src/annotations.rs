@@ -1,0 +1,58 @@
+//! Annotations and labels that Tollgate reads or writes: API, as scripts set and match them.
+
+/// On a VirtualKey: any new value gives it a new token. The one before stays valid for [`ROTATION_OVERLAP`].
+pub const ROTATE_TOKEN: &str = "tollgate.dev/rotate-token";
+/// On a VirtualKey: for how long the token before a rotation stays valid, such as `1h`.
+pub const ROTATION_OVERLAP: &str = "tollgate.dev/rotation-overlap";
+/// On a VirtualKey: budgets that start anew at once, such as `month:2026-11-23`; see [`resets`].
+pub const RESET_BUDGET: &str = "tollgate.dev/reset-budget";
+/// On the Lease: where the leader takes reports that other replicas pass on, as `host:port`.
+pub const LEADER_ADDRESS: &str = "tollgate.dev/address";
+/// On a token's Secret: the value of [`ROTATE_TOKEN`] that was last carried out.
+pub const ROTATED: &str = "tollgate.dev/rotated";
+
+/// On what the operator makes: that it did.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// On what the operator makes: what it is a part of.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// The value of [`MANAGED_BY`], and the field manager of every write.
+pub const OPERATOR: &str = "tollgate-operator";
+
+/// How long a token stays valid after its rotation, in seconds, when [`ROTATION_OVERLAP`] says nothing.
+pub const DEFAULT_OVERLAP: u64 = 24 * 3600;
+
+/// The entry of a token's Secret that holds the token before the rotation.
+pub fn previous(key: &str) -> String {
+    format!("previous-{key}")
+}
+
+/// The entry of a token's Secret that says until when [`previous`] is valid, as RFC 3339.
+pub fn previous_until(key: &str) -> String {
+    format!("previous-{key}-expires")
+}
+
+/// The most resets of one annotation.
+const MAX_RESETS: usize = 16;
+
+/// What [`RESET_BUDGET`] asks for, as (budget, id) pairs: `month:2026-11-23, day:a` or `*:1`. What stands behind the colon is
+/// free, and tells one reset from the next: each is carried out once.
+pub fn resets(value: &str) -> impl Iterator<Item = (&str, &str)> {
+    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty()).take(MAX_RESETS);
+    entries.map(|entry| (entry.split_once(':').map_or(entry, |(budget, _)| budget.trim_end()), entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_told_apart_by_all_that_stands_there() {
+        let all = |value| resets(value).collect::<Vec<_>>();
+        assert_eq!(
+            all(" month:2026-11-23 , day,,*:x:y"),
+            [("month", "month:2026-11-23"), ("day", "day"), ("*", "*:x:y")]
+        );
+        assert_eq!(all(""), []);
+        assert_eq!(all(&"a,".repeat(100)).len(), MAX_RESETS);
+    }
+}
