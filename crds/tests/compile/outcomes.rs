@@ -1,6 +1,7 @@
 //! What objects do to each other: trees, namespaces, conflicts, Secrets; and what travels in the end.
 
 use super::{accepted, compiled, input, told};
+use sha2::{Digest, Sha256};
 use tollgate_crds::{
     api::API_VERSION,
     compile::{Compiled, Options, compile},
@@ -198,11 +199,11 @@ fn during_a_rotation_both_tokens_count_and_the_wire_says_until_when() {
     let (new, old) = ("n".repeat(32), "o".repeat(32));
     let token = "token: {secretRef: {name: t, key: token}}";
     let hashes = |entries: &str| {
-        let outcome = compiled(&[secret("n", "t", entries), key("n", "k", token)].join("---\n"), Options::CLUSTER);
+        let outcome = compiled(&(secret("n", "t", entries) + &key("n", "k", token)), Options::CLUSTER);
         let key = outcome.resources.keys().next().unwrap();
         (key.token_sha256.clone(), key.previous_token_until)
     };
-    let hash = |token: &str| sha2::Sha256::digest(token).to_vec();
+    let hash = |token: &str| Sha256::digest(token).to_vec();
     let until = "previous-token-expires: 1970-01-01T00:00:01Z";
     let both = hashes(&format!("token: {new}, previous-token: {old}, {until}"));
     assert_eq!(both, (vec![hash(&new), hash(&old)], Some(1000)));
