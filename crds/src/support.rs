@@ -99,8 +99,8 @@ impl Support for McpServerSpec {
         if self.stdio.is_some() {
             errors.push(FieldError::not_yet("spec.stdio", "this version speaks streamableHttp only"));
         }
-        if self.tools.pin.is_some_and(|pin| pin != PinMode::Off) {
-            errors.push(FieldError::not_yet("spec.tools.pin", "only Off is; leave it out"));
+        if self.tools.pin.is_some_and(|pin| pin != PinMode::None) {
+            errors.push(FieldError::not_yet("spec.tools.pin", "only None is; leave it out"));
         }
         if !self.tools.prices.is_empty() {
             errors.push(FieldError::not_yet(
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn of_servers() {
         for (spec, want) in [
-            ("{streamableHttp: {url: a}, tools: {pin: Off, prices: []}, naming: {mode: None}}", vec![]),
+            ("{streamableHttp: {url: a}, tools: {pin: None, prices: []}, naming: {mode: None}}", vec![]),
             ("{streamableHttp: {url: a}, tools: {allow: [a]}, failureMode: Closed}", vec![]),
             ("{sse: {url: a}}", vec!["spec.sse"]),
             ("{stdio: {image: a}}", vec!["spec.stdio"]),

@@ -199,9 +199,9 @@ pub struct ServerTools {
     #[serde(default = "all")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 128)))]
     pub allow: Vec<String>,
-    /// What happens when the definition of a tool changes. `Off`: nothing. `Warn`: the status says so. `TrustOnFirstUse`: the
+    /// What happens when the definition of a tool changes. `None`: nothing. `Warn`: the status says so. `TrustOnFirstUse`: the
     /// changed tool is in quarantine until somebody accepts it. `Strict`: so is every new one. This version does not pin:
-    /// only `Off` is supported, and it is what leaving it out means for now. Set it explicitly if you rely on it, because a
+    /// only `None` is supported, and it is what leaving it out means for now. Set it explicitly if you rely on it, because a
     /// later version will pin by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "PinMode")]
@@ -216,7 +216,7 @@ pub struct ServerTools {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum PinMode {
     /// Nothing.
-    Off,
+    None,
     /// The status says so.
     Warn,
     /// The changed tool is in quarantine.

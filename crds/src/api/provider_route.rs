@@ -173,7 +173,7 @@ pub struct Retry {
     /// `ServerError` (5xx, and Anthropic's 529). All three when left out.
     #[serde(default = "retry_on")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
-    pub on: Vec<RetryOn>,
+    pub when: Vec<RetryOn>,
 }
 
 /// What is tried again.
@@ -251,7 +251,7 @@ pub struct ProviderRouteStatus {
 pub struct BackendStatus {
     /// Name of the backend.
     pub name: String,
-    /// `Healthy`, `Degraded` (some gateways leave it alone), `Ejected` (all of them do), `Off` (its Secret is missing), or
+    /// `Healthy`, `Degraded` (some gateways leave it alone), `Ejected` (all of them do), `Disabled` (its Secret is missing), or
     /// `Unknown` (no gateway has reported).
     pub health: BackendHealth,
     /// Gateways that leave the backend alone at the moment.
@@ -277,7 +277,7 @@ pub enum BackendHealth {
     /// All gateways leave it alone.
     Ejected,
     /// It cannot be used: its Secret is missing.
-    Off,
+    Disabled,
     /// No gateway has reported.
     #[default]
     Unknown,
@@ -317,7 +317,7 @@ fn eject_for() -> Span {
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry { attempts: retry_attempts(), on: retry_on() }
+        Retry { attempts: retry_attempts(), when: retry_on() }
     }
 }
 

@@ -100,9 +100,9 @@ impl Compiler<'_, '_> {
             backends,
             retry: Some(v1::Retry {
                 attempts: spec.retry.attempts,
-                on_connect: spec.retry.on.contains(&RetryOn::Connect),
-                on_rate_limited: spec.retry.on.contains(&RetryOn::RateLimited),
-                on_server_error: spec.retry.on.contains(&RetryOn::ServerError),
+                on_connect: spec.retry.when.contains(&RetryOn::Connect),
+                on_rate_limited: spec.retry.when.contains(&RetryOn::RateLimited),
+                on_server_error: spec.retry.when.contains(&RetryOn::ServerError),
             }),
             timeouts: Some(v1::RouteTimeouts {
                 connect: self

@@ -450,12 +450,12 @@ fn routes() {
                 &["Accepted Invalid spec.retry.attempts: must be at most 5, not 9"],
             ),
             (
-                "{backends: [{name: a, openAI: {}}], retry: {on: [Timeout]}}",
-                &["Accepted Invalid spec.retry.on[0]: unknown variant `Timeout`"],
+                "{backends: [{name: a, openAI: {}}], retry: {when: [Timeout]}}",
+                &["Accepted Invalid spec.retry.when[0]: unknown variant `Timeout`"],
             ),
             (
-                "{backends: [{name: a, openAI: {}}], retry: {on: [Connect, Connect]}}",
-                &["Accepted Invalid spec.retry.on[1]: \"Connect\" stands there twice"],
+                "{backends: [{name: a, openAI: {}}], retry: {when: [Connect, Connect]}}",
+                &["Accepted Invalid spec.retry.when[1]: \"Connect\" stands there twice"],
             ),
             (
                 "{backends: [{name: a, openAI: {}}], timeouts: {idle: 5}}",

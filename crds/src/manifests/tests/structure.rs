@@ -48,6 +48,21 @@ fn nothing_is_referred_to_nullable_or_closed() {
     }
 }
 
+/// kubectl reads YAML 1.1, where these words are booleans: a field `on` would arrive as `true`.
+#[test]
+fn no_name_or_value_is_another_languages_boolean() {
+    let never = ["y", "n", "yes", "no", "on", "off", "true", "false"];
+    each(|path, node| {
+        let properties = node.get("properties").and_then(Value::as_object);
+        let names = properties.into_iter().flatten().map(|(name, _)| name.as_str());
+        let values =
+            node.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        for word in names.chain(values) {
+            assert!(!never.contains(&word.to_lowercase().as_str()), "{path}: {word}");
+        }
+    });
+}
+
 #[test]
 fn every_property_says_what_it_is() {
     each(|path, node| {

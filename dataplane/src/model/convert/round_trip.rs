@@ -158,7 +158,7 @@ spec:
     credentials: {secretRef: {name: s, key: k}}
     weight: 0
     priority: 3
-  retry: {attempts: 1, on: [RateLimited]}
+  retry: {attempts: 1, when: [RateLimited]}
   timeouts: {connect: 1s, firstByte: 2s, idle: 3s}
   health: {consecutiveFailures: 9, ejectFor: 4s}
   fallbacks: [{model: other/claude}]
