@@ -7,6 +7,7 @@
 //! - [`gateway`]: starts and stops the real gateway binary
 //! - [`client`]: a small HTTP client with deadlines, and a reader of event streams
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
+//! - [`cluster`]: a real Kubernetes API server
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`http`]: what the fakes share
 //! - [`demo`]: `make demo`
@@ -15,6 +16,7 @@
 pub mod bench;
 pub mod client;
 pub mod clients;
+pub mod cluster;
 pub mod demo;
 pub mod floor;
 pub mod gateway;

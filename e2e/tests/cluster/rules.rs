@@ -1,0 +1,175 @@
+//! Every rule of every CRD, refused by the API server itself with the rule's own words.
+
+use kube::{Api, api::PostParams, core::DynamicObject, discovery::ApiResource};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use tollgate_e2e::cluster::Cluster;
+
+/// A rule's message and an object that it refuses: kind, name, spec.
+struct Case(&'static str, &'static str, &'static str, &'static str);
+
+const KEY: &str = "VirtualKey";
+const ROUTE: &str = "ProviderRoute";
+const SERVER: &str = "McpServer";
+const LONG: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+const CASES: &[Case] = &[
+    Case("the name has at most 63 characters", KEY, LONG, "{}"),
+    Case(
+        "a key cannot be its own parent: name another key or team in parentRef, or leave it out",
+        KEY,
+        "a",
+        "{parentRef: {name: a}}",
+    ),
+    Case(
+        "a pattern in allow is route/model, such as anthropic/* or azure/gpt-5",
+        KEY,
+        "a",
+        "{models: {allow: [gpt-5]}}",
+    ),
+    Case("a pattern in deny is route/model, such as */o3-pro", KEY, "a", "{models: {deny: [o3-pro]}}"),
+    Case(
+        "a budget has exactly one of usd and tokens",
+        KEY,
+        "a",
+        "{budgets: [{name: m, usd: '1', tokens: 1, period: Month}]}",
+    ),
+    Case(
+        "a budget has exactly one of period (such as Month) and rolling (such as 24h)",
+        KEY,
+        "a",
+        "{budgets: [{name: m, usd: '1'}]}",
+    ),
+    Case(
+        "timeZone goes with period: a rolling window has no calendar",
+        KEY,
+        "a",
+        "{budgets: [{name: m, usd: '1', rolling: 24h, timeZone: UTC}]}",
+    ),
+    Case(
+        "rolling is longer than zero, such as 24h",
+        KEY,
+        "a",
+        "{budgets: [{name: m, usd: '1', rolling: 0h}]}",
+    ),
+    Case(
+        "a pattern in models is route/model, such as anthropic/*",
+        KEY,
+        "a",
+        "{budgets: [{name: m, usd: '1', rolling: 1h, models: [gpt-5]}]}",
+    ),
+    Case(
+        "deny takes away from allow, and allow names no tool: write allow: [\"*\"] to allow the others",
+        KEY,
+        "a",
+        "{tools: [{server: db, deny: [drop_*]}]}",
+    ),
+    Case("the name has at most 63 characters", ROUTE, LONG, "{backends: [{name: a, gemini: {}}]}"),
+    Case(
+        "a backend has exactly one of anthropic, openAI, azureOpenAI, azureFoundry, vertexAI, gemini, bedrock and openAICompatible",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, anthropic: {}, openAI: {}}]}",
+    ),
+    Case(
+        "azureOpenAI, azureFoundry and openAICompatible need endpoint: they have no public one",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, openAICompatible: {}}]}",
+    ),
+    Case(
+        "credentials have exactly one of secretRef and ambient: true",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, gemini: {}, credentials: {ambient: false}}]}",
+    ),
+    Case(
+        "a fallback is route/model, such as openai/gpt-5",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, gemini: {}}], fallbacks: [{model: gpt-5}]}",
+    ),
+    Case(
+        "the name is the prefix of the tools' names: at most 48 letters, digits and hyphens, and no dot",
+        SERVER,
+        "staging.db",
+        "{sse: {url: 'http://a/sse'}}",
+    ),
+    Case("a server has exactly one of streamableHttp, sse and stdio", SERVER, "a", "{}"),
+    Case(
+        "auth is for servers over HTTP: give a stdio server its secrets in stdio.env",
+        SERVER,
+        "a",
+        "{stdio: {image: i}, auth: {header: {name: x, secretRef: {name: a, key: b}}}}",
+    ),
+    Case(
+        "HTTP or MCP itself uses this header: name one that authenticates, such as Authorization",
+        SERVER,
+        "a",
+        "{sse: {url: 'http://a'}, auth: {header: {name: Mcp-Session-Id, secretRef: {name: a, key: b}}}}",
+    ),
+    Case(
+        "an environment variable has exactly one of value and secretRef",
+        SERVER,
+        "a",
+        "{stdio: {image: i, env: [{name: A}]}}",
+    ),
+];
+
+fn resource(kind: &str) -> ApiResource {
+    let plural = format!("{}s", kind.to_lowercase());
+    ApiResource {
+        group: "tollgate.dev".into(),
+        version: "v1alpha1".into(),
+        api_version: "tollgate.dev/v1alpha1".into(),
+        kind: kind.into(),
+        plural,
+    }
+}
+
+#[tokio::test]
+async fn each_refuses_with_its_message() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace("rules").await?;
+    let client = cluster.client().await?;
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    for Case(message, kind, name, spec) in CASES {
+        let spec: Value = serde_yaml::from_str(spec)?;
+        let object = json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": name}, "spec": spec});
+        let objects = Api::<DynamicObject>::namespaced_with(client.clone(), &namespace, &resource(kind));
+        let refused = objects.create(&dry, &serde_json::from_value(object)?).await;
+        let refused = refused.expect_err(message).to_string();
+        assert!(refused.contains(message), "{kind} {spec}: {refused}");
+    }
+    Ok(())
+}
+
+/// The list above has every rule of `crds/manifests`.
+#[test]
+fn all_of_them() -> anyhow::Result<()> {
+    let mut found = BTreeSet::new();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../crds/manifests"))? {
+        let crd: Value = serde_yaml::from_str(&std::fs::read_to_string(file?.path())?)?;
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap().to_owned();
+        messages(&crd, &mut |message| {
+            found.insert((kind.clone(), message.to_owned()));
+        });
+    }
+    let tested = CASES.iter().map(|Case(message, kind, ..)| ((*kind).to_owned(), (*message).to_owned()));
+    assert_eq!(found, tested.collect());
+    Ok(())
+}
+
+fn messages(node: &Value, found: &mut impl FnMut(&str)) {
+    match node {
+        Value::Object(map) => {
+            for rule in map.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
+                found(rule["message"].as_str().unwrap());
+            }
+            map.values().for_each(|value| messages(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| messages(value, found)),
+        _ => {}
+    }
+}
