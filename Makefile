@@ -22,10 +22,11 @@ test: tools check ## Everything: checks, all tests with the real clients, the de
 	$(CARGO) test --workspace --no-fail-fast
 	$(MAKE) demo ONCE=1
 
-check: ## Format, lints, generated files, licences
+check: ## Format, lints, generated files, charts, licences
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) run --quiet -p tollgate-crds --bin crdgen -- --check
+	e2e/tools/charts
 	e2e/tools/deny
 
 fmt: ## Format the code
@@ -35,7 +36,7 @@ bench: ## Compare with no gateway and a proxy that does nothing (ROUNDS=5 SECOND
 	$(CARGO) build --release -p tollgate-dataplane -p tollgate-e2e --bins
 	@$(TARGET)/release/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(YARDSTICK),--yardstick $(YARDSTICK)) --json $(TARGET)/bench.json
 
-crds: ## Write crds/manifests from the types
+crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen
 
 prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)

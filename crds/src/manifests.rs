@@ -1,10 +1,10 @@
-//! The CustomResourceDefinitions as `crds/manifests/` holds them: derived from the types, then tidied to what the API server
+//! The CustomResourceDefinitions as `crds/manifests/` and the chart `tollgate-crds` hold them: derived from the types, then tidied to what the API server
 //! wants, and written in an order that depends on nothing but the types.
 
 use crate::api::{McpServer, ProviderRoute, VirtualKey};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What stands above each generated file.
 const HEADER: &str = "# Generated from crds/src/api by `make crds`. Do not edit.\n";
@@ -25,14 +25,30 @@ pub fn definitions() -> Result<Vec<Value>, serde_json::Error> {
 
 /// The files of `crds/manifests/`, by name.
 pub fn manifests() -> anyhow::Result<Vec<Manifest>> {
-    definitions()?
-        .iter()
-        .map(|definition| {
-            let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-            let text = format!("{HEADER}{}", serde_yaml::to_string(&sorted(definition))?);
-            Ok(Manifest { file: format!("{name}.yaml"), text })
-        })
-        .collect()
+    definitions()?.iter().map(|definition| manifest(definition, |text| text)).collect()
+}
+
+/// The templates of `charts/tollgate-crds`: the same definitions, which `helm uninstall` leaves where they are, because all
+/// objects of a kind go with its definition.
+pub fn templates() -> anyhow::Result<Vec<Manifest>> {
+    let mut definitions = definitions()?;
+    for definition in &mut definitions {
+        if let Some(metadata) = definition.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.insert("annotations".to_owned(), json!({"helm.sh/resource-policy": "keep"}));
+        }
+    }
+    definitions.iter().map(|definition| manifest(definition, escaped)).collect()
+}
+
+fn manifest(definition: &Value, finish: impl Fn(String) -> String) -> anyhow::Result<Manifest> {
+    let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let text = finish(serde_yaml::to_string(&sorted(definition))?);
+    Ok(Manifest { file: format!("{name}.yaml"), text: format!("{HEADER}{text}") })
+}
+
+/// Words that Helm would take for its own, such as an example in a description, as Helm prints them.
+fn escaped(text: String) -> String {
+    text.replace("{{", "{{ \"{{\" }}")
 }
 
 fn definition(crd: &CustomResourceDefinition) -> Result<Value, serde_json::Error> {

@@ -58,6 +58,22 @@ fn a_file_of_no_kind_is_found() {
 }
 
 #[test]
+fn helm_gets_the_same_definitions_and_keeps_them() {
+    let (dir, templates) = (folder("crdgen-both"), folder("crdgen-templates"));
+    assert_eq!(crdgen(&[&dir, &templates]), (0, String::new()));
+    assert_eq!(crdgen(&["--check", &dir, &templates]), (0, String::new()));
+    let file = "virtualkeys.tollgate.dev.yaml";
+    let [plain, template] = [&dir, &templates].map(|d| fs::read_to_string(format!("{d}/{file}")).unwrap());
+    let kept = "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n  name: virtualkeys";
+    assert_eq!(template, plain.replace("metadata:\n  name: virtualkeys", kept));
+    assert_ne!(template, plain);
+    fs::write(format!("{templates}/{file}"), plain).unwrap();
+    let (code, words) = crdgen(&["--check", &dir, &templates]);
+    assert_eq!((code, words.lines().count()), (1, 1), "{words}");
+    assert!(words.contains(&format!("{templates}/{file} is not what crds/src/api says")), "{words}");
+}
+
+#[test]
 fn wrong_arguments_are_another_failure() {
     let (code, words) = crdgen(&["--chekc"]);
     assert_eq!(code, 2);

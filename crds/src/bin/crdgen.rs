@@ -1,26 +1,31 @@
-//! Writes `crds/manifests/` from the types, or checks that it is what they say.
+//! Writes `crds/manifests/` and the templates of `charts/tollgate-crds` from the types, or checks that they are what the types
+//! say.
 //!
 //! ```text
-//! crdgen [--check] [DIR]      DIR is crds/manifests when left out
+//! crdgen [--check] [DIR [TEMPLATES]]      crds/manifests and charts/tollgate-crds/templates when both are left out
 //! ```
 
 use std::{fs, path::Path, process::ExitCode};
-use tollgate_crds::manifests::manifests;
+use tollgate_crds::manifests::{Manifest, manifests, templates};
 
 fn main() -> ExitCode {
     let mut check = false;
-    let mut dir = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests").to_owned();
+    let mut dirs = Vec::new();
     for argument in std::env::args().skip(1) {
         match argument.as_str() {
             "--check" => check = true,
-            other if other.starts_with('-') => {
-                eprintln!("crdgen: unknown argument {other}\nusage: crdgen [--check] [DIR]");
+            other if other.starts_with('-') || dirs.len() == 2 => {
+                eprintln!("crdgen: unknown argument {other}\nusage: crdgen [--check] [DIR [TEMPLATES]]");
                 return ExitCode::from(2);
             }
-            other => other.clone_into(&mut dir),
+            other => dirs.push(other.to_owned()),
         }
     }
-    match run(Path::new(&dir), check) {
+    if dirs.is_empty() {
+        let home = env!("CARGO_MANIFEST_DIR");
+        dirs = vec![format!("{home}/manifests"), format!("{home}/../charts/tollgate-crds/templates")];
+    }
+    match run(&dirs, check) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -30,15 +35,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes the files, or compares them; false when one differs.
-fn run(dir: &Path, check: bool) -> anyhow::Result<bool> {
+/// Writes the manifests into the first folder and the templates into the second, or compares them; false when one differs.
+fn run(dirs: &[String], check: bool) -> anyhow::Result<bool> {
+    let mut equal = true;
+    for (dir, wanted) in dirs.iter().zip([manifests()?, templates()?]) {
+        equal &= folder(Path::new(dir), &wanted, check)?;
+    }
+    Ok(equal)
+}
+
+/// One folder of [`run`].
+fn folder(dir: &Path, wanted: &[Manifest], check: bool) -> anyhow::Result<bool> {
     use anyhow::Context;
-    let wanted = manifests()?;
     let mut equal = true;
     if !check {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    for manifest in &wanted {
+    for manifest in wanted {
         let path = dir.join(&manifest.file);
         if !check {
             fs::write(&path, &manifest.text).with_context(|| format!("cannot write {}", path.display()))?;

@@ -117,11 +117,18 @@ func strict(node any, definitions object, path []string) any {
 		}
 		copied := object{}
 		for key, value := range node {
-			if key != "description" && !strings.HasPrefix(key, "x-kubernetes-") {
+			if key != "description" && key != "properties" && !strings.HasPrefix(key, "x-kubernetes-") {
 				copied[key] = strict(value, definitions, path)
 			}
 		}
-		_, properties := node["properties"].(object)
+		named, properties := node["properties"].(object)
+		if properties {
+			fields := object{} // names, not words of the schema: a field may be called "description"
+			for name, value := range named {
+				fields[name] = strict(value, definitions, path)
+			}
+			copied["properties"] = fields
+		}
 		_, additional := node["additionalProperties"]
 		if properties && !additional && node["x-kubernetes-preserve-unknown-fields"] != true {
 			copied["additionalProperties"] = false

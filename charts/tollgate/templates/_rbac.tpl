@@ -1,0 +1,90 @@
+{{- /* What the operator does in each namespace whose objects count: in a ClusterRole, or in a Role in each of watchNamespaces. */}}
+{{- define "tollgate.watchedRules" -}}
+# watch: the three kinds, listed and watched. get: status and annotations are looked at before they are written.
+- apiGroups: [tollgate.dev]
+  resources: [virtualkeys, mcpservers, providerroutes]
+  verbs: [get, list, watch]
+# status: the leader's conditions and spend, by server-side apply.
+- apiGroups: [tollgate.dev]
+  resources: [virtualkeys/status, mcpservers/status, providerroutes/status]
+  verbs: [patch]
+# watch: metadata of all, the content of those that an object names (get by name). RBAC knows no "metadata only".
+# tokens: the leader makes the Secret of a key's token where there is none, and rotates its own.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, update, patch]
+# events: what happened to an object, told where the object is.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# stdio: McpServers of the kind stdio run as a Deployment behind a Service and a NetworkPolicy, owned by the McpServer.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments/status]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end -}}
+
+{{- /* What it does in its own namespace. */}}
+{{- define "tollgate.ownRules" -}}
+# leader: one Lease, by name. RBAC cannot bind `create` to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [tollgate-operator]
+  verbs: [get, patch, update, list, watch]
+# certificates: the authority, the two server certificates and the sealing keys; made and rotated by the leader, read by all.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [tollgate-ca, tollgate-operator-tls, tollgate-gateway-tls, tollgate-sealing]
+  verbs: [get, list, watch, patch, update]
+# certificates: the authority's certificate, for gateways and relays.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [tollgate-ca]
+  verbs: [get, patch]
+{{- end -}}
+
+{{- /* What is not in any namespace. */}}
+{{- define "tollgate.clusterRules" -}}
+# xds: who a gateway is, by its token (TokenReview).
+- apiGroups: [authentication.k8s.io]
+  resources: [tokenreviews]
+  verbs: [create]
+# watch: labels of namespaces, for allowedNamespaces selectors.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+# identity: the keys with which gateways verify ServiceAccount tokens without asking.
+- nonResourceURLs: [/.well-known/openid-configuration, /openid/v1/jwks]
+  verbs: [get]
+{{- if .Values.injection.enabled }}
+# certificates: the leader writes caBundle of this one webhook.
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  resourceNames: [{{ include "tollgate.clusterName" . }}-operator]
+  verbs: [get, patch]
+{{- end }}
+{{- end -}}
+
+{{- /* A binding's subjects: the operator. */}}
+{{- define "tollgate.operatorSubject" -}}
+- kind: ServiceAccount
+  name: {{ include "tollgate.operator.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
