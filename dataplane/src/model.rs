@@ -3,15 +3,14 @@
 pub mod convert;
 #[cfg(test)]
 pub mod fixtures;
-pub mod glob;
 pub mod key;
 pub mod route;
 pub mod server;
 
-pub use glob::Globs;
 pub use key::Key;
 pub use route::Route;
 pub use server::Server;
+pub use tollgate_proto::glob::Globs;
 
 use std::{fmt, sync::Arc};
 

@@ -3,11 +3,13 @@
 //!
 //! # Layout
 //! - [`mod@discovery`]: the streams between operator and data plane, generated; services by the features `client` and `server`
+//! - [`glob`]: what the patterns of resources mean
 //! - [`v1`]: the messages of `proto/tollgate/v1/resources.proto`, generated
 //! - [`resource`]: a resource: its kind, name, bytes and version
 //! - [`resources`]: a set of resources
 
 pub mod discovery;
+pub mod glob;
 pub mod resource;
 pub mod resources;
 

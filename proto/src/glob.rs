@@ -1,4 +1,7 @@
 //! Globs over names: `*` stands for any run of characters, everything else for itself.
+//!
+//! Here, beside the wire, because the data plane enforces by them and `kubectl tollgate review` reasons about them: both must mean
+//! the same.
 
 /// A list of globs; matches when one of them does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,7 +25,8 @@ impl Globs {
         self.0.iter().map(AsRef::as_ref)
     }
 
-    /// Whether `text` matches one of the patterns.
+    /// Whether `text` matches one of the patterns. Where `text` is a pattern itself, this says whether one of these covers all
+    /// that it stands for: a star in `text` can only fall into a star here.
     pub fn matches(&self, text: &str) -> bool {
         self.0.iter().any(|p| matches(p.as_bytes(), text.as_bytes()))
     }

@@ -1,0 +1,74 @@
+//! Keys, routes and servers: how many are not in force, and why.
+
+use super::outcome::{Outcome, Report, SHOWN};
+use crate::cluster::Cluster;
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use tollgate_crds::{
+    api::{McpServer, ProviderRoute, VirtualKey},
+    conditions::{ACCEPTED, PROGRAMMED, RESOLVED_REFS},
+};
+
+/// All three kinds.
+pub async fn all(cluster: &Cluster, report: &mut Report) {
+    of::<VirtualKey>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
+    of::<ProviderRoute>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
+    of::<McpServer>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
+}
+
+async fn of<K>(cluster: &Cluster, report: &mut Report, conditions: impl Fn(&K) -> Option<&[Condition]>)
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let plural = K::plural(&());
+    let all = match cluster.list::<K>(true).await {
+        Ok(all) => all,
+        Err(error) => {
+            let outcome =
+                Outcome::failed(format!("{error:#}"), format!("may you list {plural} in all namespaces?"));
+            report.note("Objects", format!("{plural} can be listed"), outcome);
+            return;
+        }
+    };
+    for (kind, sentence, hint) in [
+        (ACCEPTED, "are accepted", "correct the field that the message names"),
+        (RESOLVED_REFS, "find what they name", "create what is missing, or correct the name"),
+        (PROGRAMMED, "are in force at every gateway", "the message names the gateway and what it says"),
+    ] {
+        let said =
+            |object: &K| conditions(object)?.iter().find(|c| c.type_ == kind && c.status == "False").cloned();
+        let failing: Vec<String> = all
+            .iter()
+            .filter_map(|object| {
+                let condition = said(object)?;
+                let namespace = object.namespace().unwrap_or_default();
+                Some(format!(
+                    "{namespace}/{}: {}: {}",
+                    object.name_any(),
+                    condition.reason,
+                    condition.message
+                ))
+            })
+            .collect();
+        report.note("Objects", format!("all {} {plural} {sentence}", all.len()), outcome(&failing, hint));
+    }
+    let silent = all.iter().filter(|object| conditions(object).is_none_or(<[Condition]>::is_empty)).count();
+    if silent > 0 {
+        let found = format!("{silent} of {} have no conditions", all.len());
+        let outcome = Outcome::warned(found, "no operator that leads watches their namespace");
+        report.note("Objects", format!("an operator has looked at all {plural}"), outcome);
+    }
+}
+
+fn outcome(failing: &[String], hint: &str) -> Outcome {
+    if failing.is_empty() {
+        return Outcome::Passed;
+    }
+    let mut shown: Vec<String> = failing.iter().take(SHOWN).cloned().collect();
+    if failing.len() > SHOWN {
+        shown.push(format!("and {} more", failing.len() - SHOWN));
+    }
+    Outcome::failed(shown.join("; "), hint)
+}

@@ -1,0 +1,195 @@
+//! `kubectl tollgate get`: keys, routes and servers, with what stands in their way.
+
+use crate::{
+    cluster::{Cluster, Target},
+    table::Table,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+use std::{io::Write, process::ExitCode};
+use tollgate_crds::{
+    api::{McpServer, ProviderRoute, VirtualKey},
+    conditions::READY,
+};
+
+/// Arguments of `get`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to list; all three when left out.
+    #[arg(value_enum)]
+    what: Option<What>,
+    /// In all namespaces.
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+    /// Only what is not ready.
+    #[arg(long)]
+    failing: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// The kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Virtual keys.
+    #[value(alias = "vk", alias = "virtualkeys")]
+    Keys,
+    /// Provider routes.
+    #[value(alias = "proutes", alias = "providerroutes")]
+    Routes,
+    /// MCP servers.
+    #[value(alias = "mcps", alias = "mcpservers")]
+    Servers,
+}
+
+/// What `Ready` says of an object.
+#[derive(Debug, PartialEq, Eq)]
+struct Ready {
+    status: String,
+    why: String,
+}
+
+/// Lists.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the output cannot be written.
+pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let cluster = Cluster::connect(&args.target).await?;
+    let mut shown = 0;
+    for what in [What::Keys, What::Routes, What::Servers] {
+        if args.what.is_some_and(|wanted| wanted != what) {
+            continue;
+        }
+        let table = match what {
+            What::Keys => keys(&cluster.list(args.all_namespaces).await?, args.failing),
+            What::Routes => routes(&cluster.list(args.all_namespaces).await?, args.failing),
+            What::Servers => servers(&cluster.list(args.all_namespaces).await?, args.failing),
+        };
+        if table.is_empty() {
+            continue;
+        }
+        if shown > 0 {
+            writeln!(out)?;
+        }
+        shown += 1;
+        table.write(out)?;
+    }
+    if shown == 0 {
+        let what = if args.failing { "Nothing fails" } else { "Nothing found" };
+        let place = if args.all_namespaces {
+            "any namespace".to_owned()
+        } else {
+            format!("namespace {}", cluster.namespace)
+        };
+        writeln!(out, "{what} in {place}.")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn keys(keys: &[VirtualKey], failing: bool) -> Table {
+    let mut table = Table::new(["NAMESPACE", "KEY", "PARENT", "TIGHTEST", "SPENT", "LIMIT", "READY", "WHY"]);
+    for key in keys {
+        let status = key.status.as_ref();
+        let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
+        let tightest = status.and_then(|s| s.tightest.as_ref());
+        let parent = key.spec.parent_ref.as_ref().map(|parent| match &parent.namespace {
+            Some(namespace) => format!("{namespace}/{}", parent.name),
+            None => parent.name.clone(),
+        });
+        table.row([
+            key.namespace().unwrap_or_default(),
+            key.name_any(),
+            parent.unwrap_or_default(),
+            tightest.map(|b| b.name.clone()).unwrap_or_default(),
+            tightest.map(|b| format!("{} ({} %)", b.spent, b.percent)).unwrap_or_default(),
+            tightest.map(|b| format!("{} {:?}", b.limit, b.unit)).unwrap_or_default(),
+            ready.status,
+            ready.why,
+        ]);
+    }
+    table
+}
+
+fn routes(routes: &[ProviderRoute], failing: bool) -> Table {
+    let mut table = Table::new(["NAMESPACE", "ROUTE", "MODELS", "BACKENDS", "READY", "WHY"]);
+    for route in routes {
+        let status = route.status.as_ref();
+        let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
+        let models = match route.spec.models.len() {
+            0 => "any".to_owned(),
+            number => number.to_string(),
+        };
+        let healthy = status.and_then(|s| s.healthy_backends.clone());
+        table.row([
+            route.namespace().unwrap_or_default(),
+            route.name_any(),
+            models,
+            healthy.unwrap_or_else(|| format!("?/{}", route.spec.backends.len())),
+            ready.status,
+            ready.why,
+        ]);
+    }
+    table
+}
+
+fn servers(servers: &[McpServer], failing: bool) -> Table {
+    let mut table = Table::new(["NAMESPACE", "SERVER", "ERA", "TOOLS", "READY", "WHY"]);
+    for server in servers {
+        let status = server.status.as_ref();
+        let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
+        table.row([
+            server.namespace().unwrap_or_default(),
+            server.name_any(),
+            status.and_then(|s| s.era).map(|era| format!("{era:?}")).unwrap_or_default(),
+            status.and_then(|s| s.tools).map(|tools| tools.to_string()).unwrap_or_default(),
+            ready.status,
+            ready.why,
+        ]);
+    }
+    table
+}
+
+/// What `Ready` says; `None`: it is not wanted.
+fn wanted(conditions: Option<&[Condition]>, failing: bool) -> Option<Ready> {
+    let conditions = conditions.unwrap_or_default();
+    let ready = conditions.iter().find(|c| c.type_ == READY);
+    let ready = match ready {
+        None => Ready { status: "Unknown".into(), why: "no operator has looked at it yet".into() },
+        Some(ready) if ready.status == "True" => Ready { status: "True".into(), why: String::new() },
+        Some(ready) => {
+            // The condition that is behind it says more than the summary.
+            let cause = conditions.iter().find(|c| c.type_ != READY && c.status == "False").unwrap_or(ready);
+            Ready { status: ready.status.clone(), why: format!("{}: {}", cause.reason, cause.message) }
+        }
+    };
+    (!failing || ready.status != "True").then_some(ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+    fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Condition {
+        Condition {
+            type_: kind.into(),
+            status: status.into(),
+            reason: reason.into(),
+            message: message.into(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn the_cause_is_told_and_not_the_summary() {
+        let conditions = [
+            condition("Accepted", "False", "Conflict", "b claims it too"),
+            condition("Ready", "False", "Conflict", "not accepted"),
+        ];
+        let why = wanted(Some(&conditions), true).unwrap();
+        assert_eq!(why, Ready { status: "False".into(), why: "Conflict: b claims it too".into() });
+        assert_eq!(wanted(Some(&[condition("Ready", "True", "Ready", "")]), true), None);
+        assert_eq!(wanted(None, true).unwrap().status, "Unknown");
+    }
+}

@@ -1,0 +1,166 @@
+//! One side of a comparison: manifests of a folder or of a Git revision, compiled.
+
+use anyhow::{Context, ensure};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tollgate_crds::{
+    compile::{Body, Compiled, Input, Object, Options, compile},
+    manifest::{self, FileProblem, folder},
+};
+use tollgate_proto::Kind;
+
+/// Where manifests are.
+#[derive(Debug)]
+pub enum Paths<'a> {
+    /// Files and folders as they are now.
+    Files(&'a [PathBuf]),
+    /// Files and folders as a revision has them.
+    Git {
+        /// The revision, in Git's words.
+        revision: &'a str,
+        /// The paths, from the current folder.
+        paths: &'a [PathBuf],
+    },
+}
+
+/// The name of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// One side.
+#[derive(Debug, Default)]
+pub struct Side {
+    /// The specs of the three kinds, as JSON with the defaults written out.
+    pub specs: BTreeMap<Id, serde_json::Value>,
+    /// What the compiler made of them and says of them.
+    pub compiled: Compiled,
+    /// What could not be read.
+    pub problems: Vec<FileProblem>,
+}
+
+/// The options of the compiler.
+pub fn options(standalone: bool, allow_private_endpoints: bool) -> Options {
+    let by_mode = if standalone { Options::STANDALONE } else { Options::CLUSTER };
+    Options { allow_private_endpoints: by_mode.allow_private_endpoints || allow_private_endpoints, ..by_mode }
+}
+
+// === impl Side ===
+
+impl Side {
+    /// Nothing: what a first manifest is compared with.
+    pub fn empty() -> Self {
+        Side::default()
+    }
+
+    /// Reads and compiles.
+    ///
+    /// # Errors
+    /// When a path cannot be read or Git fails.
+    pub fn read(paths: &Paths<'_>, options: Options) -> anyhow::Result<Self> {
+        let files = match paths {
+            Paths::Files(paths) => scan(paths)?,
+            Paths::Git { revision, paths } => of_revision(revision, paths)?,
+        };
+        Ok(Side::of(files, options))
+    }
+
+    /// Compiles files by name.
+    pub fn of(files: BTreeMap<PathBuf, folder::Content>, options: Options) -> Self {
+        let mut input = Input { options, ..Input::default() };
+        let mut problems = Vec::new();
+        // Secrets are not looked into here: a placeholder is as good as a value.
+        let environment = |name: &str| Some(format!("${{{name}}}-placeholder-of-a-secret-value"));
+        for (path, content) in files {
+            let name = path.display().to_string();
+            match content {
+                Ok(content) => {
+                    let file = manifest::read(&name, &content, &environment);
+                    input.objects.extend(file.objects);
+                    input.namespaces.extend(file.namespaces);
+                    problems.extend(file.problems);
+                }
+                Err(message) => problems.push(FileProblem { file: name.into(), line: 0, column: 0, message }),
+            }
+        }
+        let specs = input.objects.iter().filter_map(spec).collect();
+        Side { specs, compiled: compile(&input), problems }
+    }
+}
+
+fn spec(object: &Object) -> Option<(Id, serde_json::Value)> {
+    let spec = match &object.body {
+        Body::VirtualKey(key) => serde_json::to_value(&key.spec),
+        Body::ProviderRoute(route) => serde_json::to_value(&route.spec),
+        Body::McpServer(server) => serde_json::to_value(&server.spec),
+        Body::Secret(_) | Body::Unreadable(_) => return None,
+    };
+    let id = Id { kind: object.kind, namespace: object.namespace.clone(), name: object.name.clone() };
+    Some((id, spec.ok()?))
+}
+
+fn scan(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<PathBuf, folder::Content>> {
+    let mut files = BTreeMap::new();
+    for path in paths {
+        files.extend(folder::scan(path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    Ok(files)
+}
+
+/// The manifests below `paths` in a revision. A path that the revision does not have is empty there.
+fn of_revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<BTreeMap<PathBuf, folder::Content>> {
+    ensure!(!revision.starts_with('-'), "{revision:?} is no revision");
+    let here = git(&["rev-parse", "--show-prefix"])?;
+    let prefix = PathBuf::from(String::from_utf8_lossy(&here).trim());
+    git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])
+        .with_context(|| format!("Git has no revision {revision:?}; in a pipeline, fetch it first"))?;
+    let mut arguments = vec!["ls-tree", "-r", "-z", "--name-only", "--full-tree", revision, "--"];
+    let wanted: Vec<String> =
+        paths.iter().map(|path| plain(&prefix.join(path))).filter(|path| !path.is_empty()).collect();
+    arguments.extend(wanted.iter().map(String::as_str));
+    let mut files = BTreeMap::new();
+    for name in git(&arguments)?.split(|byte| *byte == 0) {
+        let name = String::from_utf8_lossy(name).into_owned();
+        if !is_manifest(Path::new(&name)) {
+            continue;
+        }
+        ensure!(files.len() < folder::MAX_FILES, "{revision} has more than {} manifests", folder::MAX_FILES);
+        let content = git(&["cat-file", "blob", &format!("{revision}:{name}")])?;
+        files.insert(PathBuf::from(name), Ok(content));
+    }
+    Ok(files)
+}
+
+/// The path without `.` and `..`, as Git names it.
+fn plain(path: &Path) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
+            std::path::Component::ParentDir => drop(parts.pop()),
+            _ => {}
+        }
+    }
+    parts.join("/")
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let hidden = path.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'));
+    !hidden && matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml" | "json"))
+}
+
+fn git(arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let output = Command::new("git").args(arguments).output().context("cannot run git")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "git {}: {}", arguments.join(" "), said.trim());
+    Ok(output.stdout)
+}

@@ -1,0 +1,199 @@
+//! What reviewers are told: each case is a change in a few lines of manifest, and the words that it must come to.
+
+use super::{
+    FailOn, code, markdown,
+    report::{Effect, Report},
+    state::{Side, options},
+};
+use std::{collections::BTreeMap, path::PathBuf};
+
+const BASE: &str = r#"
+apiVersion: tollgate.dev/v1alpha1
+kind: ProviderRoute
+metadata: {name: openai, namespace: eng}
+spec:
+  models: [{name: gpt-5}, {name: gpt-5-mini}, {name: o3-pro}]
+  backends: [{name: main, openAI: {}, credentials: {secretRef: {name: openai, key: apiKey}}}]
+---
+apiVersion: tollgate.dev/v1alpha1
+kind: McpServer
+metadata: {name: db, namespace: eng}
+spec: {streamableHttp: {url: https://db.example.com/mcp}}
+---
+apiVersion: tollgate.dev/v1alpha1
+kind: VirtualKey
+metadata: {name: team, namespace: eng}
+spec:
+  budgets: [{name: month, usd: "200", period: Month}]
+---
+apiVersion: tollgate.dev/v1alpha1
+kind: VirtualKey
+metadata: {name: alice, namespace: eng}
+spec:
+  parentRef: {name: team}
+  token: {secretRef: {name: alice, key: token}}
+  models: {allow: ["openai/*"], deny: ["*/o3-pro"]}
+  tools: [{server: db, allow: ["query", "list_*"]}]
+---
+apiVersion: tollgate.dev/v1alpha1
+kind: VirtualKey
+metadata: {name: bob, namespace: eng}
+spec:
+  parentRef: {name: team}
+  token: {secretRef: {name: bob, key: token}}
+  models: {allow: ["openai/gpt-5-mini"]}
+"#;
+
+fn side(text: &str) -> Side {
+    let files = BTreeMap::from([(PathBuf::from("all.yaml"), Ok(text.as_bytes().to_vec()))]);
+    Side::of(files, options(false, false))
+}
+
+/// The review of replacing `from` by `to` in the base.
+fn review(from: &str, to: &str) -> Report {
+    assert!(BASE.contains(from), "{from}");
+    Report::new(&side(BASE), &side(&BASE.replacen(from, to, 1)), 0)
+}
+
+fn words(report: &Report) -> String {
+    let mut out = Vec::new();
+    markdown::write(report, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[track_caller]
+fn says(report: &Report, lines: &[&str]) {
+    let text = words(report);
+    for line in lines {
+        assert!(text.contains(line), "{line:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn nothing_is_nothing() {
+    let report = Report::new(&side(BASE), &side(BASE), 0);
+    says(&report, &["Nothing changes."]);
+    assert_eq!(code(&report, &[FailOn::Any]), 0);
+    // Other order, comments and quotes are no change of policy.
+    let report = review(
+        "metadata: {name: db, namespace: eng}",
+        "metadata: {namespace: eng, name: \"db\"} # a comment",
+    );
+    says(&report, &["Nothing changes."]);
+}
+
+#[test]
+fn a_raised_budget_is_wider_and_a_lowered_one_narrower() {
+    let report = review(r#"usd: "200""#, r#"usd: "500""#);
+    says(&report, &["1 setting is wider.", "🔺 `budgets[month].usd`: `200` → `500` (+150 %)"]);
+    assert_eq!(code(&report, &[FailOn::Widens]), 3);
+    assert_eq!(code(&report, &[FailOn::Narrows]), 0);
+    let report = review(r#"usd: "200""#, r#"usd: "0.50""#);
+    says(&report, &["🔻 `budgets[month].usd`"]);
+    assert!(!report.does(Effect::Widens));
+    let report =
+        review(r#"  budgets: [{name: month, usd: "200", period: Month}]"#, "  limits: {concurrent: 4}");
+    says(&report, &["🔺 `budgets[month]`: no longer", "🔻 `limits.concurrent`: `4`"]);
+}
+
+#[test]
+fn who_gains_a_model_is_computed_and_not_read_off_the_field() {
+    // The route gets a model that alice's pattern covers and bob's does not.
+    let report = review("{name: gpt-5-mini}", "{name: gpt-5-mini}, {name: gpt-6}");
+    says(&report, &["🔺 `eng/alice` gains `openai/gpt-6`", "1 key gains access"]);
+    assert!(!words(&report).contains("eng/bob"));
+    // An exception taken back.
+    let report = review(r#", deny: ["*/o3-pro"]"#, "");
+    says(&report, &["🔺 `eng/alice` gains `openai/o3-pro`", "🔺 `models.deny[]`: no longer `*/o3-pro`"]);
+    // A wider pattern that gives nothing more is no gain.
+    let report = review(r#"["openai/gpt-5-mini"]"#, r#"["openai/gpt-5-mini", "openai/gpt-5-mini*"]"#);
+    assert!(
+        report
+            .access
+            .iter()
+            .all(|a| a.difference.gains_models == ["openai/gpt-5-mini*"] || !a.difference.widens())
+    );
+}
+
+#[test]
+fn what_a_team_does_reaches_its_keys() {
+    let report = review(
+        r#"  budgets: [{name: month, usd: "200", period: Month}]"#,
+        "  budgets: [{name: month, usd: \"200\", period: Month}]\n  models: {allow: [\"openai/gpt-5\"]}",
+    );
+    says(
+        &report,
+        &["🔻 `eng/alice`, `eng/bob` lose `openai/gpt-5-mini`", "👀 `models.allow[]`: `openai/gpt-5`"],
+    );
+    let report = review(
+        "metadata: {name: team, namespace: eng}\nspec:",
+        "metadata: {name: team, namespace: eng}\nspec:\n  disabled: true",
+    );
+    says(&report, &["`eng/alice`", "is disabled by its parent eng/team", "🔻 `disabled`"]);
+    assert!(report.does(Effect::Narrows) && !report.does(Effect::Widens));
+}
+
+#[test]
+fn tools_follow_the_same_rules() {
+    let report = review(r#"allow: ["query", "list_*"]"#, r#"allow: ["*"], deny: ["drop_*"]"#);
+    says(&report, &["🔺 `eng/alice` gains `db/*` (tools)"]);
+    let report = review(
+        "spec: {streamableHttp: {url: https://db.example.com/mcp}}",
+        "spec: {streamableHttp: {url: https://db.example.com/mcp}, tools: {allow: [query]}}",
+    );
+    says(&report, &["🔻 `eng/alice` loses `db/list_*` (tools)"]);
+}
+
+#[test]
+fn where_requests_go_is_worth_a_look() {
+    let report = review("openAI: {}, ", "openAI: {}, endpoint: https://api.example.org, ");
+    says(&report, &["👀 `backends[main].endpoint`: `https://api.example.org`"]);
+    assert_eq!(code(&report, &[FailOn::Attention]), 3);
+    assert_eq!(code(&report, &[FailOn::Widens, FailOn::Narrows]), 0);
+}
+
+#[test]
+fn what_the_compiler_refuses_fails_the_review() {
+    let report = review("https://db.example.com/mcp", "http://169.254.169.254/latest");
+    says(&report, &["McpServer eng/db: Invalid", "1 manifest is refused", "loses"]);
+    assert_eq!(code(&report, &[]), 1);
+    let report = review("kind: McpServer", "kind: [");
+    assert_eq!(code(&report, &[]), 1);
+    assert!(!report.unreadable.is_empty());
+}
+
+#[test]
+fn new_keys_and_removed_ones() {
+    let carol = "\n---\napiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: carol, namespace: eng}\nspec:\n  token: {secretRef: {name: carol, key: token}}\n  models: {allow: [\"*\"]}\n";
+    let with = format!("{BASE}{carol}");
+    let report = Report::new(&side(BASE), &side(&with), 0);
+    says(&report, &["VirtualKey eng/carol (new)", "key eng/carol has no budget", "🔺 `eng/carol` gains"]);
+    let report = Report::new(&side(&with), &side(BASE), 0);
+    says(&report, &["VirtualKey eng/carol (removed)", "🔻 `eng/carol` loses", "Its counters stay"]);
+    assert!(!report.does(Effect::Widens), "{report:?}");
+}
+
+#[test]
+fn words_of_a_manifest_cannot_become_markup() {
+    let report = review("{name: gpt-5-mini}", "{name: \"`<img src=x>`\"}");
+    assert!(!words(&report).contains("``"), "{}", words(&report));
+    let report = review(
+        "spec: {streamableHttp: {url: https://db.example.com/mcp}}",
+        "spec: {streamableHttp: {url: 'ftp://<script>'}}",
+    );
+    // Within a code span markup is text.
+    let text = words(&report);
+    let outside: String = text.split('`').step_by(2).collect();
+    assert!(text.contains("<script>") && !outside.contains("<script>"), "{text}");
+}
+
+#[test]
+fn the_samples_compile_and_a_removed_sample_is_told() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples");
+    let paths = [root];
+    let samples = Side::read(&super::state::Paths::Files(&paths), options(true, true)).unwrap();
+    let report = Report::new(&Side::empty(), &samples, 0);
+    assert!(report.refused.is_empty() && report.unreadable.is_empty(), "{}", words(&report));
+    assert!(report.changes.len() >= 7, "{}", words(&report));
+    says(&report, &["vk-laptop is anonymous"]);
+}

@@ -1,0 +1,63 @@
+//! `kubectl tollgate review` as a pipeline runs it: the program, in a Git repository.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::{fs, path::Path, process::Command};
+
+fn git(folder: &Path, arguments: &[&str]) {
+    let done = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn review(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_kubectl-tollgate"))
+        .arg("review")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (done.status.code().unwrap(), text(&done.stdout), text(&done.stderr))
+}
+
+fn key(budget: &str) -> String {
+    format!(
+        "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {{name: a, namespace: n}}\nspec:\n  \
+         token: {{secretRef: {{name: a, key: token}}}}\n  budgets: [{{name: month, usd: \"{budget}\", period: Month}}]\n"
+    )
+}
+
+#[test]
+fn a_branch_is_compared_with_its_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::create_dir_all(root.join("policy/team")).unwrap();
+    fs::write(root.join("policy/team/key.yaml"), key("5")).unwrap();
+    fs::write(root.join("other.yaml"), "not: ours").unwrap();
+    git(root, &["init", "-q"]);
+    git(root, &["add", "."]);
+    git(root, &["commit", "-qm", "base"]);
+    fs::write(root.join("policy/team/key.yaml"), key("9")).unwrap();
+
+    let (code, out, error) = review(root, &["policy", "--base", "HEAD", "--fail-on", "widens"]);
+    assert_eq!(code, 3, "{out}{error}");
+    assert!(out.contains("`5` → `9` (+80 %)"), "{out}");
+    // From a folder below, with paths from there.
+    let (code, out, error) = review(&root.join("policy"), &["team", "--base", "HEAD", "--output", "json"]);
+    assert_eq!(code, 0, "{out}{error}");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["changes"][0]["fields"][0]["effect"], "Widens");
+    assert_eq!(report["changes"][0]["fields"][0]["path"], "budgets[month].usd");
+    // A revision that is not there is an error in use, and says so.
+    let (code, _, error) = review(root, &["policy", "--base", "nowhere"]);
+    assert_eq!(code, 2);
+    assert!(error.contains("no revision \"nowhere\""), "{error}");
+    // Refused.
+    fs::write(root.join("policy/team/key.yaml"), key("-1")).unwrap();
+    let (code, out, _) = review(root, &["policy", "--base", "HEAD"]);
+    assert_eq!(code, 1, "{out}");
+}
