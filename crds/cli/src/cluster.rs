@@ -82,7 +82,7 @@ pub struct Gateway {
 #[derive(Debug)]
 enum Way {
     Url { authority: String },
-    Pod { pods: Api<Pod>, name: String },
+    Pod { pods: Box<Api<Pod>>, name: String },
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -199,7 +199,7 @@ impl Gateway {
             (Some(url), _) => Way::Url { authority: authority(url)? },
             (None, Some(cluster)) => {
                 let (pods, name) = cluster.gateway_pod(&release.tollgate_namespace).await?;
-                Way::Pod { pods, name }
+                Way::Pod { pods: Box::new(pods), name }
             }
             (None, None) => bail!("neither --url nor a cluster"),
         };

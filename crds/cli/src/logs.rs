@@ -77,7 +77,7 @@ const MOST_FAILURES: u32 = 5;
 /// # Errors
 /// When the gateway cannot be asked, or the output cannot be written.
 pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut gateway = Gateway::reach(&args.target, &args.release, &args.reach).await?;
+    let gateway = Gateway::reach(&args.target, &args.release, &args.reach).await?;
     let begin: Live = gateway.get("/logs/api/live").await?;
     let filter = args.filter();
     let path = format!("/logs/api/records?limit={}&since={}{filter}", args.tail, encoded(&args.since));
@@ -85,10 +85,23 @@ pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     for record in page.records.iter().rev() {
         args.show(record, out)?;
     }
-    let mut after =
-        begin.after.max(page.records.iter().filter_map(|r| r.get("seq")?.as_i64()).max().unwrap_or(0));
+    let newest = page.records.iter().filter_map(|r| r.get("seq")?.as_i64()).max();
+    if args.follow {
+        follow(args, gateway, newest.unwrap_or(0).max(begin.after), out).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what comes after `after`, until the gateway is gone for good.
+async fn follow(
+    args: &Args,
+    mut gateway: Gateway,
+    mut after: i64,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let filter = args.filter();
     let mut failures = 0;
-    while args.follow {
+    loop {
         tokio::time::sleep(EVERY).await;
         match gateway.get::<Live>(&format!("/logs/api/live?limit=200&after={after}{filter}")).await {
             Ok(live) => {
@@ -107,7 +120,6 @@ pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 // === impl Args ===
