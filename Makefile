@@ -20,7 +20,7 @@ demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end
 test: tools check ## Everything: checks, all tests with the real clients, the demo
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
-	$(MAKE) demo ONCE=1
+	$(TARGET)/debug/demo --once
 
 check: ## Format, lints, generated files, charts, licences
 	$(CARGO) fmt --all --check
