@@ -23,6 +23,7 @@ mod servers;
 pub mod status;
 mod tree;
 
+pub use crate::stdio::StdioRules;
 pub use input::{Body, Input, Mode, Object, Options, SecretData, Source};
 pub use status::{Problem, Status};
 pub use tree::MAX_DEPTH;

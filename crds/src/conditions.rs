@@ -30,6 +30,9 @@ pub mod reasons {
     /// `Accepted`: the key has more parents above it than the limit.
     pub const PARENT_TOO_DEEP: &str = "ParentTooDeep";
 
+    /// `Accepted`: the operator's configuration does not allow the image of a server over standard input and output.
+    pub const IMAGE_NOT_ALLOWED: &str = "ImageNotAllowed";
+
     /// `ResolvedRefs`: all that the object names was found.
     pub const RESOLVED: &str = "Resolved";
     /// `ResolvedRefs`: a Secret or the key within it is missing.
@@ -44,6 +47,8 @@ pub mod reasons {
     pub const ROUTE_NOT_FOUND: &str = "RouteNotFound";
     /// `ResolvedRefs`: an McpServer does not exist.
     pub const SERVER_NOT_FOUND: &str = "ServerNotFound";
+    /// `ResolvedRefs`: nothing here runs the server's command.
+    pub const NOT_RUN: &str = "NotRun";
 
     /// `Programmed`: every gateway has it.
     pub const PROGRAMMED: &str = "Programmed";

@@ -41,9 +41,6 @@ impl FieldError {
 impl Support for VirtualKeySpec {
     fn not_supported_yet(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
-        if !self.service_accounts.is_empty() {
-            errors.push(FieldError::not_yet("spec.serviceAccounts", "give the key a token instead"));
-        }
         if self.context != ContextMode::PassThrough {
             errors.push(FieldError::not_yet("spec.context", "only PassThrough is; leave it out"));
         }
@@ -94,10 +91,7 @@ impl Support for McpServerSpec {
     fn not_supported_yet(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.sse.is_some() {
-            errors.push(FieldError::not_yet("spec.sse", "this version speaks streamableHttp only"));
-        }
-        if self.stdio.is_some() {
-            errors.push(FieldError::not_yet("spec.stdio", "this version speaks streamableHttp only"));
+            errors.push(FieldError::not_yet("spec.sse", "this version speaks streamableHttp and stdio"));
         }
         if self.tools.pin.is_some_and(|pin| pin != PinMode::None) {
             errors.push(FieldError::not_yet("spec.tools.pin", "only None is; leave it out"));
@@ -134,7 +128,7 @@ mod tests {
                 "{tools: [{server: a, allow: ['*'], deny: [b], approve: [], requireSuggestion: false}]}",
                 vec![],
             ),
-            ("{serviceAccounts: [{name: a}]}", vec!["spec.serviceAccounts"]),
+            ("{serviceAccounts: [{name: a}]}", vec![]),
             ("{context: Compact}", vec!["spec.context"]),
             (
                 "{tools: [{server: a}, {server: b, approve: [c], requireSuggestion: true}]}",
@@ -171,7 +165,7 @@ mod tests {
             ("{streamableHttp: {url: a}, tools: {pin: None, prices: []}, naming: {mode: None}}", vec![]),
             ("{streamableHttp: {url: a}, tools: {allow: [a]}, failureMode: Closed}", vec![]),
             ("{sse: {url: a}}", vec!["spec.sse"]),
-            ("{stdio: {image: a}}", vec!["spec.stdio"]),
+            ("{stdio: {image: a}}", vec![]),
             ("{streamableHttp: {url: a}, tools: {pin: Strict}}", vec!["spec.tools.pin"]),
             ("{streamableHttp: {url: a}, tools: {prices: [{tool: a, usd: '1'}]}}", vec!["spec.tools.prices"]),
         ] {

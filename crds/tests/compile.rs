@@ -24,7 +24,7 @@ fn input(yaml: &str, options: Options) -> (Input, Vec<String>) {
     let environment = |name: &str| (name == "SET").then(|| "from-the-environment".to_owned());
     let file = manifest::read("case.yaml", yaml.as_bytes(), &environment);
     let problems = file.problems.iter().map(ToString::to_string).collect();
-    (Input { objects: file.objects, namespaces: file.namespaces, options }, problems)
+    (Input { objects: file.objects, namespaces: file.namespaces, options, ..Input::default() }, problems)
 }
 
 /// Compiles manifests.

@@ -1,12 +1,21 @@
 //! The command line.
 
+use crate::{bridge, relay};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The gateway process: one endpoint between coding agents and everything they use.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tollgate-dataplane", version)]
+#[command(
+    name = "tollgate-dataplane",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub struct Args {
+    /// Another program in the same file; without one: the gateway.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Where configuration comes from.
     #[command(flatten)]
     pub source: Source,
@@ -25,6 +34,10 @@ pub struct Args {
     /// Where to listen; port 0 picks a free one.
     #[arg(long, env = "TOLLGATE_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub listen: SocketAddr,
+    /// File of an issuer whose ServiceAccount tokens are credentials: `{"issuer": …, "audience": "tollgate", "jwks": {…}}`. In a
+    /// cluster the operator tells.
+    #[arg(long, value_name = "FILE")]
+    pub token_issuer: Option<PathBuf>,
     /// Folder for records (SQLite), created when absent.
     #[arg(long, env = "TOLLGATE_DATA", default_value = "tollgate-data", value_name = "DIR")]
     pub data: PathBuf,
@@ -48,6 +61,15 @@ pub struct Args {
     pub log_json: bool,
 }
 
+/// The other programs.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Forward an agent's requests to the gateways, as its pod's ServiceAccount.
+    Relay(relay::Args),
+    /// Serve an MCP server that speaks over standard input and output by HTTP.
+    Bridge(bridge::Args),
+}
+
 /// Where configuration comes from: one of the two.
 #[derive(Debug, Clone, clap::Args)]
 #[group(required = true, multiple = false)]
@@ -58,6 +80,19 @@ pub struct Source {
     /// The operator's address, such as https://tollgate-operator:18000; http:// on loopback only.
     #[arg(long, env = "TOLLGATE_XDS", value_name = "URL")]
     pub xds: Option<String>,
+}
+
+// === impl Args ===
+
+impl Args {
+    /// Whether the program that is meant logs as JSON lines.
+    pub fn log_json(&self) -> bool {
+        match &self.command {
+            None => self.log_json,
+            Some(Command::Relay(args)) => args.log_json,
+            Some(Command::Bridge(args)) => args.log_json,
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

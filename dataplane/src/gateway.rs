@@ -2,6 +2,7 @@
 
 use crate::{
     body::{HttpClient, http_client},
+    identity::Verifier,
     model::key::Content,
     records::{
         Record, Sink,
@@ -45,6 +46,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Web origins (`https://host`) that may call it from a browser.
     pub allowed_origins: Vec<String>,
+    /// Whose ServiceAccount tokens are taken, besides those that the operator names.
+    pub token_issuers: Vec<Arc<Verifier>>,
 }
 
 /// What all requests share.
@@ -72,6 +75,7 @@ impl Default for Options {
             allow_anonymous: false,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            token_issuers: Vec::new(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! - [`args`], [`run`]: command line and wiring
 //! - [`serve`]: listening, the guard against web pages, paths, drain
 //! - [`request`]: the way of a model request in named phases
+//! - [`relay`], [`bridge`]: the other programs: beside an agent, and in front of a stdio MCP server; [`listen`]: their listener
+//! - [`identity`]: workloads by their ServiceAccount tokens
 //! - [`upstream`]: one attempt at a provider; health of backends
 //! - [`money`]: the ledger as the request path uses it
 //! - [`error`], [`respond`]: what can go wrong, and how each client is told
@@ -16,15 +18,19 @@
 
 pub mod args;
 pub mod body;
+pub mod bridge;
 pub mod config;
 pub mod error;
 pub mod gateway;
+pub mod identity;
+pub mod listen;
 pub mod logs;
 pub mod mcp;
 pub mod model;
 pub mod money;
 pub mod names;
 pub mod records;
+pub mod relay;
 pub mod request;
 pub mod respond;
 pub mod run;

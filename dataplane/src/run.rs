@@ -4,6 +4,7 @@ use crate::{
     args::Args,
     config::{folder, xds},
     gateway::{Gateway, Options},
+    identity, listen,
     logs::{self, KeySpend, LogsState},
     mcp, money,
     records::{self, Recorder},
@@ -53,7 +54,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let pages = logs(&gateway, store);
     let service = Service::new(gateway, endpoint, pages, address.ip().is_loopback());
     tracing::info!(after_ms = started.elapsed().as_millis() as u64, "listening on http://{address}");
-    serve::serve(listener, Arc::new(service), stop(), args.drain).await?;
+    serve::serve(listener, Arc::new(service), listen::stopped(), args.drain).await?;
     recorder.flush().await;
     tracing::info!("stopped");
     Ok(())
@@ -84,7 +85,16 @@ async fn gateway(
     recorder: &Recorder,
     store: &records::Store,
 ) -> anyhow::Result<Arc<Gateway>> {
+    let issuer = |file: &std::path::PathBuf| {
+        identity::file::read(file).with_context(|| format!("cannot use --token-issuer {}", file.display()))
+    };
     let options = Options {
+        token_issuers: args
+            .token_issuer
+            .iter()
+            .map(issuer)
+            .map(|v| v.map(Arc::new))
+            .collect::<Result<_, _>>()?,
         max_body: args.max_body,
         allow_anonymous: args.allow_anonymous,
         allowed_hosts: args.allowed_hosts.clone(),
@@ -136,18 +146,4 @@ fn key_spend(gateway: &Gateway) -> Vec<KeySpend> {
     let mut all: Vec<KeySpend> = snapshot.keys().map(state).collect();
     all.sort_by(|a, b| a.tree.first().cmp(&b.tree.first()));
     all
-}
-
-async fn stop() {
-    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(term) => term,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be waited for");
-            return std::future::pending().await;
-        }
-    };
-    tokio::select! {
-        _ = term.recv() => tracing::info!("SIGTERM: draining"),
-        _ = tokio::signal::ctrl_c() => tracing::info!("interrupted: draining"),
-    }
 }

@@ -10,6 +10,7 @@ pub struct Snapshot {
     pub generation: u64,
     keys: HashMap<ObjectId, Arc<KeyNode>>,
     by_token: HashMap<[u8; 32], Arc<KeyNode>>,
+    by_service_account: HashMap<ObjectId, Arc<KeyNode>>,
     anonymous: Option<Arc<KeyNode>>,
     routes: HashMap<String, Vec<Arc<Route>>>,
     servers: HashMap<String, Vec<Arc<Server>>>,
@@ -41,6 +42,9 @@ impl Snapshot {
             for hash in &key.token_hashes {
                 out.by_token.insert(*hash, node.clone());
             }
+            for account in &key.service_accounts {
+                out.by_service_account.insert(account.clone(), node.clone());
+            }
             if key.anonymous && out.anonymous.as_ref().is_none_or(|a| a.id() > &key.id) {
                 out.anonymous = Some(node.clone());
             }
@@ -58,6 +62,11 @@ impl Snapshot {
     /// The key whose token has this SHA-256.
     pub fn key_by_token(&self, hash: &[u8; 32]) -> Option<&Arc<KeyNode>> {
         self.by_token.get(hash)
+    }
+
+    /// The key of the workloads that run as this ServiceAccount.
+    pub fn key_by_service_account(&self, account: &ObjectId) -> Option<&Arc<KeyNode>> {
+        self.by_service_account.get(account)
     }
 
     /// The key of callers without a known credential.

@@ -72,7 +72,8 @@ pub struct McpServerSpec {
     /// A server that speaks the older HTTP with server-sent events. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sse: Option<Sse>,
-    /// A server that speaks over standard input and output: the operator runs it as a restricted pod. Not supported yet.
+    /// A server that speaks over standard input and output: the operator runs it as a restricted pod, when its
+    /// configuration allows the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdio: Option<Stdio>,
     /// How the gateway authenticates itself to the server. The client's own credential is never passed on.

@@ -4,6 +4,7 @@ use super::{Body, Input, Mode, Object, Options, Problem, SecretData, Status, che
 use crate::{
     api::{AllowedNamespaces, McpServer, ProviderRoute, SecretKeyRef, VirtualKey},
     conditions::reasons,
+    stdio::StdioRules,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate_proto::{Kind, ResourceId, v1};
@@ -11,6 +12,7 @@ use tollgate_proto::{Kind, ResourceId, v1};
 /// The objects that are readable and the only ones of their name.
 pub(super) struct Index<'a> {
     options: Options,
+    stdio: &'a StdioRules,
     by_id: BTreeMap<ResourceId, &'a Object>,
     /// The same by kind and name, in the order of their namespaces.
     by_name: BTreeMap<(Kind, &'a str), Vec<&'a Object>>,
@@ -45,6 +47,7 @@ impl<'a> Index<'a> {
         ordered.sort_by_key(|o| o.precedence());
         let mut index = Index {
             options: input.options,
+            stdio: &input.stdio,
             by_id: BTreeMap::new(),
             by_name: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -200,6 +203,11 @@ impl<'a> Index<'a> {
     /// Whether the configuration is for one's own machine.
     pub(super) fn standalone(&self) -> bool {
         self.options.mode == Mode::Standalone
+    }
+
+    /// What may be run for `spec.stdio`.
+    pub(super) fn stdio(&self) -> &'a StdioRules {
+        self.stdio
     }
 
     /// Whether endpoints may lead to private addresses.

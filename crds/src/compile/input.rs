@@ -1,7 +1,10 @@
 //! What is compiled: objects, where they were read, and the options.
 
 use super::status::Problem;
-use crate::api::{McpServer, ProviderRoute, VirtualKey};
+use crate::{
+    api::{McpServer, ProviderRoute, VirtualKey},
+    stdio::StdioRules,
+};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 use tollgate_proto::Kind;
 
@@ -15,6 +18,8 @@ pub struct Input {
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// The options.
     pub options: Options,
+    /// What may be run for `spec.stdio`.
+    pub stdio: StdioRules,
 }
 
 /// What the operator's or the gateway's own configuration says.

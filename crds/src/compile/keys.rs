@@ -66,9 +66,10 @@ fn resets(key: &VirtualKey) -> Vec<v1::BudgetReset> {
         .collect()
 }
 
-/// Of several keys with the same token, or that are anyone's, the first has it.
+/// Of several keys with the same token or the same ServiceAccount, or that are anyone's, the first has it.
 fn conflicts(drafts: &mut [Draft<'_>]) {
     let mut tokens: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+    let mut accounts: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut anonymous: Option<String> = None;
     for Draft { status, wire, .. } in drafts.iter_mut().filter(|d| d.status.is_accepted()) {
         let me = status.id().to_string();
@@ -79,14 +80,29 @@ fn conflicts(drafts: &mut [Draft<'_>]) {
                 .push(conflict("spec.token", format!("{owner} has the same token, and had it first")));
             continue;
         }
+        if let Some(owner) = anonymous.as_ref().filter(|_| wire.anonymous) {
+            let message = format!("{owner} is anonymous too, and was first: only one key can be");
+            status.problems.push(conflict("spec.anonymous", message));
+            continue;
+        }
+        let claimed = wire.service_accounts.iter().enumerate().find_map(|(i, account)| {
+            let owner = accounts.get(&(account.namespace.clone(), account.name.clone()))?;
+            Some((i, account, owner))
+        });
+        if let Some((i, account, owner)) = claimed {
+            let message = format!(
+                "{owner} has ServiceAccount {}/{} already, and had it first: a workload is one key only",
+                account.namespace, account.name
+            );
+            let field = format!("spec.serviceAccounts[{i}]");
+            status.problems.push(conflict(&field, message));
+            continue;
+        }
         if wire.anonymous {
-            if let Some(owner) = &anonymous {
-                let message = format!("{owner} is anonymous too, and was first: only one key can be");
-                status.problems.push(conflict("spec.anonymous", message));
-                continue;
-            }
             anonymous = Some(me.clone());
         }
+        let mine = wire.service_accounts.iter().map(|a| ((a.namespace.clone(), a.name.clone()), me.clone()));
+        accounts.extend(mine);
         tokens.extend(wire.token_sha256.iter().map(|hash| (hash.clone(), me.clone())));
     }
 }
@@ -173,6 +189,7 @@ impl Compiler<'_, '_> {
             disabled: spec.disabled,
             denied: String::new(),
             resets: Vec::new(),
+            service_accounts: self.service_accounts(spec),
         }
     }
 
@@ -220,6 +237,19 @@ impl Compiler<'_, '_> {
             self.problems.push(Problem::accepted(reasons::TOKEN_TOO_SHORT, field, message));
         }
         Some(Sha256::digest(text).to_vec())
+    }
+
+    /// ServiceAccounts are those of the key's own namespace: whoever claimed another's would get its prompts into their records.
+    fn service_accounts(&mut self, spec: &VirtualKeySpec) -> Vec<v1::ObjectRef> {
+        let accounts = &spec.service_accounts;
+        self.problems.unique("serviceAccounts", "name", accounts.iter().map(|a| a.name.as_str()));
+        for (i, account) in accounts.iter().enumerate() {
+            let field = format!("spec.serviceAccounts[{i}].name");
+            self.problems.checked(field, check::dns_subdomain(&account.name));
+        }
+        let namespace = &self.object.namespace;
+        let wire = |name: &String| v1::ObjectRef { namespace: namespace.clone(), name: name.clone() };
+        accounts.iter().map(|a| wire(&a.name)).collect()
     }
 
     fn models(&mut self, rules: &ModelRules) -> v1::ModelRules {

@@ -4,9 +4,10 @@ use super::{Object, Problem, Status, check, index::Index, status::Notes};
 use crate::{
     api::{
         McpServer,
-        mcp_server::{AuthHeader, FailureMode, NamingMode},
+        mcp_server::{AuthHeader, FailureMode, NamingMode, Stdio},
     },
     conditions::reasons,
+    stdio,
     support::Support,
 };
 use tollgate_proto::{Resources, v1};
@@ -61,15 +62,16 @@ impl Compiler<'_, '_> {
         for (i, pattern) in spec.tools.allow.iter().enumerate() {
             self.problems.checked(format!("spec.tools.allow[{i}]"), check::plain_pattern(pattern));
         }
-        let (auth, off) = match &spec.auth {
-            Some(auth) => self.auth(&auth.header),
-            None => (None, String::new()),
+        let (auth, off) = match (&spec.auth, &spec.stdio) {
+            (Some(auth), _) => self.auth(&auth.header),
+            (None, Some(stdio)) => (None, self.stdio(stdio)),
+            (None, None) => (None, String::new()),
         };
         v1::McpServer {
             namespace: self.object.namespace.clone(),
             name: self.object.name.clone(),
             allowed_namespaces: self.index.export(&self.object.namespace, &spec.allowed_namespaces),
-            url: spec.streamable_http.as_ref().map(|t| t.url.clone()).unwrap_or_default(),
+            url: self.url(server),
             auth,
             tools: (spec.tools.allow != ["*"])
                 .then(|| v1::ServerTools { allow: Some(v1::Globs { patterns: spec.tools.allow.clone() }) }),
@@ -108,6 +110,58 @@ impl Compiler<'_, '_> {
             let url = check::url(&http.url, self.index.allow_private_endpoints());
             self.problems.checked("spec.streamableHttp.url", url);
         }
+    }
+
+    /// Where the gateway finds the server.
+    fn url(&self, server: &McpServer) -> String {
+        let (namespace, name) = (&self.object.namespace, &self.object.name);
+        match (&server.spec.streamable_http, &self.index.stdio().local) {
+            (Some(http), _) => http.url.clone(),
+            (None, Some(base)) => stdio::local_url(base, namespace, name),
+            (None, None) => stdio::cluster_url(namespace, name),
+        }
+    }
+
+    /// Whether the command may be run, and why it is off when not.
+    fn stdio(&mut self, stdio: &Stdio) -> String {
+        self.problems.unique("stdio.env", "name", stdio.env.iter().map(|e| e.name.as_str()));
+        let mut off = self.not_run(stdio);
+        for (i, variable) in stdio.env.iter().enumerate() {
+            let Some(secret) = &variable.secret_ref else { continue };
+            let Err(message) = self.index.secret(&self.object.namespace, secret) else { continue };
+            let field = format!("spec.stdio.env[{i}].secretRef");
+            let told = format!("{message}; the server is off");
+            self.problems.push(Problem::reference(reasons::SECRET_NOT_FOUND, field, told));
+            off.get_or_insert(message);
+        }
+        off.unwrap_or_default()
+    }
+
+    fn not_run(&mut self, stdio: &Stdio) -> Option<String> {
+        if !self.index.standalone() {
+            if !self.index.stdio().allows(&stdio.image) {
+                let message = format!(
+                    "image `{}` is not allowed: whoever runs the operator allows images with --allowed-stdio-image",
+                    stdio.image
+                );
+                self.problems.push(Problem::accepted(
+                    reasons::IMAGE_NOT_ALLOWED,
+                    "spec.stdio.image",
+                    message,
+                ));
+            }
+            return None;
+        }
+        let reason = match (&self.index.stdio().local, stdio.command.is_empty()) {
+            (None, _) => {
+                "commands are not run on this machine unless the gateway is started with --allow-local-stdio"
+            }
+            (Some(_), true) => "there is no spec.stdio.command, and images are not run on this machine",
+            (Some(_), false) => return None,
+        };
+        let told = format!("{reason}; the server is off");
+        self.problems.push(Problem::reference(reasons::NOT_RUN, "spec.stdio", told));
+        Some(reason.to_owned())
     }
 
     /// The header for the wire, and why the server is off when its Secret leads nowhere.

@@ -204,8 +204,8 @@ fn keys() {
             ),
             // Not supported yet.
             (
-                "{serviceAccounts: [{name: devbox}]}",
-                &["Accepted NotSupported spec.serviceAccounts: not supported yet"],
+                "{serviceAccounts: [{name: devbox}, {name: devbox}]}",
+                &["Accepted Invalid spec.serviceAccounts[1].name: \"devbox\" stands there twice"],
             ),
             ("{context: Search}", &["Accepted NotSupported spec.context: not supported yet"]),
             (
@@ -509,7 +509,7 @@ fn servers() {
                     "Accepted Invalid spec: names several transports: streamableHttp, sse",
                 ],
             ),
-            ("{stdio: {image: example/mcp}}", &["Accepted NotSupported spec.stdio: not supported yet"]),
+            ("{stdio: {image: example/mcp}}", &["ResolvedRefs NotRun spec.stdio: commands are not run"]),
             (
                 "{streamableHttp: {url: mcp.example.com}}",
                 &["Accepted Invalid spec.streamableHttp.url: `mcp.example.com` must begin"],

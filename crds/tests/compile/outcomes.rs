@@ -4,7 +4,7 @@ use super::{accepted, compiled, input, told};
 use sha2::{Digest, Sha256};
 use tollgate_crds::{
     api::API_VERSION,
-    compile::{Compiled, Options, compile},
+    compile::{Compiled, Input, Options, StdioRules, compile},
     conditions::Truth,
 };
 use tollgate_proto::v1;
@@ -252,6 +252,79 @@ fn only_one_key_is_anyones() {
             "VirtualKey n/b: Accepted Conflict spec.anonymous: VirtualKey n/a is anonymous too, and was first: only one key can be"
         ]
     );
+}
+
+#[test]
+fn of_two_keys_that_claim_a_service_account_the_oldest_has_it() {
+    let parts = [
+        key("n", "b", "serviceAccounts: [{name: devbox}]"),
+        key("n", "a", "serviceAccounts: [{name: ci}, {name: devbox}]"),
+        // Another namespace's ServiceAccount of that name is another one.
+        key("m", "c", "serviceAccounts: [{name: devbox}]"),
+    ];
+    let (mut input, _) = input(&parts.concat(), Options::CLUSTER);
+    for object in &mut input.objects {
+        object.created = Some(if object.name == "a" { 1 } else { 2 });
+    }
+    let outcome = compile(&input);
+    assert_eq!(
+        said(&outcome),
+        [
+            "VirtualKey n/b: Accepted Conflict spec.serviceAccounts[0]: VirtualKey n/a has ServiceAccount n/devbox already, \
+             and had it first: a workload is one key only"
+        ]
+    );
+    let accounts = |name: &str| {
+        let of = outcome.resources.keys().filter(|k| k.name == name).flat_map(|k| &k.service_accounts);
+        of.map(|a| format!("{}/{}", a.namespace, a.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (accounts("a"), accounts("c")),
+        (vec!["n/ci".into(), "n/devbox".into()], vec!["m/devbox".into()])
+    );
+    assert!(
+        outcome.resources.keys().all(|k| !k.team),
+        "a key without a token is no team when workloads are it"
+    );
+    for object in &mut input.objects {
+        object.created = Some(if object.name == "b" { 1 } else { 2 });
+    }
+    assert!(compile(&input).resources.keys().all(|k| k.name != "a"));
+}
+
+#[test]
+fn a_stdio_server_runs_where_it_may() {
+    let stdio = |spec: &str| {
+        format!(
+            "---\napiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: db, namespace: n}}\n\
+             spec: {{stdio: {spec}}}\n"
+        )
+    };
+    let outcome = |spec: &str, options: Options, rules: StdioRules| {
+        let (input, _) = input(&stdio(spec), options);
+        let outcome = compile(&Input { stdio: rules, ..input });
+        let wire = outcome.resources.servers().next().map(|s| (s.url.clone(), s.off.clone()));
+        (said(&outcome), wire)
+    };
+    let images = StdioRules { images: vec!["ghcr.io/acme/*".into()], local: None };
+    let local = StdioRules { images: vec![], local: Some("http://127.0.0.1:7".into()) };
+
+    let (words, wire) = outcome("{image: ghcr.io/acme/db}", Options::CLUSTER, images.clone());
+    assert_eq!((words, wire), (vec![], Some(("http://mcp-db.n.svc:8081/mcp".into(), String::new()))));
+    let (words, wire) = outcome("{image: evil/db}", Options::CLUSTER, images.clone());
+    assert!(
+        words[0].starts_with("McpServer n/db: Accepted ImageNotAllowed spec.stdio.image: image `evil/db`")
+    );
+    assert_eq!(wire, None);
+    let missing = "{image: ghcr.io/acme/db, env: [{name: A, secretRef: {name: no, key: k}}]}";
+    let (words, wire) = outcome(missing, Options::CLUSTER, images);
+    assert!(words[0].starts_with("McpServer n/db: ResolvedRefs SecretNotFound spec.stdio.env[0].secretRef"));
+    assert!(wire.is_some_and(|(_, off)| !off.is_empty()));
+
+    let (words, wire) = outcome("{image: any, command: [serve]}", Options::STANDALONE, local.clone());
+    assert_eq!((words, wire), (vec![], Some(("http://127.0.0.1:7/n/db/mcp".into(), String::new()))));
+    let (words, _) = outcome("{image: any}", Options::STANDALONE, local);
+    assert!(words[0].contains("ResolvedRefs NotRun spec.stdio: there is no spec.stdio.command"), "{words:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ static OBJECTS: LazyLock<Input> = LazyLock::new(|| {
 });
 
 fn with(objects: Vec<Object>, options: Options) -> Input {
-    Input { objects, namespaces: OBJECTS.namespaces.clone(), options }
+    Input { objects, namespaces: OBJECTS.namespaces.clone(), options, ..Input::default() }
 }
 
 fn options() -> impl Strategy<Value = Options> {

@@ -16,6 +16,8 @@ pub struct Key {
     pub token_hashes: Vec<[u8; 32]>,
     /// The token before a rotation, one of the above, and until when it is valid, Unix milliseconds.
     pub previous_token: Option<([u8; 32], i64)>,
+    /// ServiceAccounts whose workloads are this key.
+    pub service_accounts: Vec<ObjectId>,
     /// Any or no credential is this key, on listeners that allow it.
     pub anonymous: bool,
     /// Route of bare model names.
@@ -142,6 +144,7 @@ impl Key {
             parent: None,
             token_hashes: Vec::new(),
             previous_token: None,
+            service_accounts: Vec::new(),
             anonymous: false,
             default_route: None,
             models: ModelRules { allow: Some(Globs::default()), ..ModelRules::default() },

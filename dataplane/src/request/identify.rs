@@ -2,6 +2,7 @@
 
 use crate::{
     error::GatewayError,
+    identity::{Verifier, looks_like_a_token, verify},
     model::key::Key,
     names,
     snapshot::{KeyNode, Snapshot},
@@ -11,20 +12,33 @@ use ring::digest::{SHA256, digest};
 use std::sync::Arc;
 
 /// Finds the caller's key. `anonymous`: whether this listener lets callers without a known credential in.
+/// `issuers`: whose ServiceAccount tokens are credentials, besides those of the snapshot.
 pub fn identify(
     snapshot: &Snapshot,
+    issuers: &[Arc<Verifier>],
     headers: &HeaderMap,
     anonymous: bool,
     now: i64,
 ) -> Result<Arc<KeyNode>, GatewayError> {
-    let mut presented = false;
-    let known = credentials(headers)
-        .inspect(|_| presented = true)
-        .find_map(|credential| by_token(snapshot, &hash(credential), now));
-    let node = match known.or_else(|| snapshot.anonymous().filter(|_| anonymous)) {
-        Some(node) => node,
-        None if presented => return Err(GatewayError::UnknownKey(UNKNOWN.into())),
-        None => return Err(GatewayError::UnknownKey(MISSING.into())),
+    let mut why = MISSING.to_owned();
+    let mut known = None;
+    for credential in credentials(headers) {
+        let hash = hash(credential);
+        known = by_token(snapshot, &hash, now);
+        if known.is_none() {
+            match workload(snapshot, issuers, credential, &hash, now) {
+                Some(Ok(node)) => known = Some(node),
+                Some(Err(reason)) => why = reason,
+                None if why == MISSING => UNKNOWN.clone_into(&mut why),
+                None => {}
+            }
+        }
+        if known.is_some() {
+            break;
+        }
+    }
+    let Some(node) = known.or_else(|| snapshot.anonymous().filter(|_| anonymous)) else {
+        return Err(GatewayError::UnknownKey(why));
     };
     check(node, now)?;
     Ok(node.clone())
@@ -33,6 +47,29 @@ pub fn identify(
 /// The key whose token has this SHA-256, unless the token was rotated away.
 pub fn by_token<'s>(snapshot: &'s Snapshot, hash: &[u8; 32], now: i64) -> Option<&'s Arc<KeyNode>> {
     snapshot.key_by_token(hash).filter(|node| node.key().accepts(hash, now))
+}
+
+/// The key of a ServiceAccount token, or why it is none; `None` when the credential is no such token, or nobody's tokens are taken.
+fn workload<'s>(
+    snapshot: &'s Snapshot,
+    issuers: &[Arc<Verifier>],
+    credential: &str,
+    hash: &[u8; 32],
+    now: i64,
+) -> Option<Result<&'s Arc<KeyNode>, String>> {
+    let verifiers = issuers.iter().map(|v| &**v);
+    if !looks_like_a_token(credential) || verifiers.clone().next().is_none() {
+        return None;
+    }
+    Some(verify(verifiers, credential, hash, now).map_err(|e| e.to_string()).and_then(|workload| {
+        snapshot.key_by_service_account(&workload.account).ok_or_else(|| {
+            format!(
+                "ServiceAccount {} is no virtual key: name it in the spec.serviceAccounts of a VirtualKey in namespace {}",
+                workload.account,
+                workload.account.namespace()
+            )
+        })
+    }))
 }
 
 const UNKNOWN: &str = "the credential is no virtual key of this gateway; check ANTHROPIC_API_KEY / ANTHROPIC_AUTH_TOKEN \

@@ -149,7 +149,10 @@ impl Service {
             let node = by_token(&snapshot, &hash(logs::credential(headers)?), now)?;
             check(node, now).is_ok().then(|| node.clone())
         };
-        match identify(&snapshot, headers, false, now).ok().or_else(by_cookie) {
+        match identify(&snapshot, &self.gateway.options.token_issuers, headers, false, now)
+            .ok()
+            .or_else(by_cookie)
+        {
             Some(node) => Viewer::Keys([node.id().shared()].into()),
             None => Viewer::Nobody,
         }
@@ -157,7 +160,7 @@ impl Service {
 
     fn identify(&self, snapshot: &Snapshot, headers: &http::HeaderMap) -> Result<Arc<KeyNode>, GatewayError> {
         let anonymous = self.loopback || self.gateway.options.allow_anonymous;
-        identify(snapshot, headers, anonymous, self.gateway.now())
+        identify(snapshot, &self.gateway.options.token_issuers, headers, anonymous, self.gateway.now())
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 use tollgate_crds::{
-    compile::{Compiled, Input, Object, Options, Status, compile},
+    compile::{Compiled, Input, Object, Options, Status, StdioRules, compile},
     conditions::RESOLVED_REFS,
     manifest::{self, File, FileProblem, folder::Content},
 };
@@ -20,6 +20,7 @@ use tollgate_proto::{ResourceId, Resources};
 /// What a folder has become so far.
 pub struct State {
     options: Options,
+    stdio: StdioRules,
     environment: Environment,
     files: BTreeMap<PathBuf, Read>,
     good: BTreeMap<ResourceId, Good>,
@@ -98,6 +99,7 @@ impl State {
     pub fn new(options: Options, environment: impl Fn(&str) -> Option<String> + Send + 'static) -> Self {
         State {
             options,
+            stdio: StdioRules::default(),
             environment: Box::new(environment),
             files: BTreeMap::new(),
             good: BTreeMap::new(),
@@ -184,6 +186,7 @@ impl State {
             objects: objects.iter().map(|(_, o)| o.clone()).collect(),
             namespaces,
             options: self.options,
+            stdio: self.stdio.clone(),
         };
         World { objects, input }
     }

@@ -1,8 +1,9 @@
 //! A virtual key from the wire.
 
 use super::{Globs, Invalid, globs_or_all, invalid, object_id, provider};
-use crate::model::key::{
-    Content, Key, KeyBudget, Limits, Logging, ModelRules, ProviderRules, Spending, ToolRule,
+use crate::model::{
+    ObjectId,
+    key::{Content, Key, KeyBudget, Limits, Logging, ModelRules, ProviderRules, Spending, ToolRule},
 };
 use std::time::Duration;
 use tollgate_ledger::budget::{Budget, Limit, Period};
@@ -17,6 +18,7 @@ impl TryFrom<&v1::VirtualKey> for Key {
             parent: parent(wire)?,
             token_hashes: token_hashes(wire)?,
             previous_token: token_hashes(wire)?.get(1).copied().zip(wire.previous_token_until),
+            service_accounts: service_accounts(wire)?,
             anonymous: wire.anonymous,
             default_route: (!wire.default_route.is_empty()).then(|| wire.default_route.clone()),
             models: models(wire),
@@ -46,6 +48,15 @@ fn token_hashes(wire: &v1::VirtualKey) -> Result<Vec<[u8; 32]>, Invalid> {
             .map_err(|_| invalid("spec.token", "not the SHA-256 of a token"))
     };
     wire.token_sha256.iter().map(hash).collect()
+}
+
+fn service_accounts(wire: &v1::VirtualKey) -> Result<Vec<ObjectId>, Invalid> {
+    let account = |account: &v1::ObjectRef| object_id(&account.namespace, &account.name);
+    wire.service_accounts
+        .iter()
+        .map(account)
+        .collect::<Result<_, _>>()
+        .map_err(|e| invalid("spec.serviceAccounts", e.reason))
 }
 
 /// A key without `allow` may use nothing; a team without one restricts nothing.

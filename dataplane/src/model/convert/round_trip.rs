@@ -23,7 +23,12 @@ static WORLD_INPUT: LazyLock<Input> = LazyLock::new(|| input(WORLD));
 fn input(yaml: &str) -> Input {
     let file = manifest::read("m.yaml", yaml.as_bytes(), &|_| None);
     assert_eq!(file.problems, vec![]);
-    Input { objects: file.objects, namespaces: file.namespaces, options: Options::STANDALONE }
+    Input {
+        objects: file.objects,
+        namespaces: file.namespaces,
+        options: Options::STANDALONE,
+        ..Input::default()
+    }
 }
 
 /// Over the wire: each resource as its bytes.
