@@ -3,13 +3,15 @@
 //! A pure function: no I/O, no clock, no memory. The same objects give the same resources in every operator and in
 //! standalone mode, whatever their order; so a dangling reference has a fixed outcome instead of a remembered one:
 //! no Secret: that backend (or server, or token) is off; no parent: the key is denied; no server: no tools of it.
-//! An object that is not `Accepted` makes no resource and touches no other object, except that whoever needs it does
-//! not find it. Only a key whose parents form a cycle or are too deep still makes one, that denies, so that its users
-//! are told why.
+//! An object that is not `Accepted` has no effect and touches no other object, except that whoever needs it does
+//! not find it, nor another of its name that a namespace exports: a route or server of it travels as one that is off, with
+//! the reason. A key makes no resource; only one whose parents form a cycle or are too deep still does, that denies, so that
+//! its users are told why.
 //!
 //! # Layout
 //! - [`input`]: objects, where they were read, and the options
 //! - [`status`]: problems, and the conditions made of them
+//! - [`references`]: which Secrets an object needs
 //! - `index`: objects by name, exports, Secrets
 //! - `check`: rules of single values: names, patterns, URLs, durations, prices
 //! - `keys`, `tree`, `routes`, `servers`: one kind each; the tree is what keys are to each other
@@ -18,6 +20,7 @@ mod check;
 mod index;
 pub mod input;
 mod keys;
+pub mod references;
 mod routes;
 mod servers;
 pub mod status;
@@ -51,6 +54,9 @@ pub fn compile(input: &Input) -> Compiled {
     let routes = routes::compile(&index, &mut resources);
     let servers = servers::compile(&index, &mut resources);
     index.refuse(routes.iter().chain(&servers));
+    for status in statuses.iter().chain(&routes).chain(&servers) {
+        add_tombstone(status, &mut resources);
+    }
     statuses.extend(routes::fallbacks(&index, routes));
     statuses.extend(servers);
     statuses.extend(keys::compile(&mut index, &mut resources));
@@ -58,6 +64,19 @@ pub fn compile(input: &Input) -> Compiled {
     add_secrets(&index, &mut resources);
     statuses.sort_by_cached_key(Status::order);
     Compiled { resources, statuses }
+}
+
+/// What is not accepted keeps its name, so that no other object is used in its place.
+fn add_tombstone(status: &Status, resources: &mut Resources) {
+    // A duplicate's name is the first one's; what is no name could not be asked for.
+    if status.is_accepted() || status.problems.iter().any(|p| p.field.starts_with("metadata.")) {
+        return;
+    }
+    match status.kind {
+        Kind::ProviderRoute => drop(resources.insert(routes::tombstone(status))),
+        Kind::McpServer => drop(resources.insert(servers::tombstone(status))),
+        Kind::VirtualKey | Kind::Secret | Kind::TokenIssuer | Kind::SealingKeys => {}
+    }
 }
 
 /// Adds the entries of Secrets that some resource refers to: nothing else of a Secret leaves the operator.

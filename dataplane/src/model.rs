@@ -6,11 +6,13 @@ pub mod fixtures;
 pub mod key;
 pub mod route;
 pub mod server;
+pub mod trust;
 
 pub use key::Key;
 pub use route::Route;
 pub use server::Server;
 pub use tollgate_proto::glob::Globs;
+pub use trust::{SealingKeys, TokenIssuer};
 
 use std::{fmt, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! The immutable whole of the configuration: one snapshot behind one atomic pointer. A request loads it once.
 
-use crate::model::{Key, ObjectId, Route, Server, key::Logging};
+use crate::model::{Key, ObjectId, Route, SealingKeys, Server, TokenIssuer, key::Logging};
 use std::{collections::HashMap, sync::Arc};
 
 /// All configuration in force at one moment.
@@ -8,6 +8,10 @@ use std::{collections::HashMap, sync::Arc};
 pub struct Snapshot {
     /// Grows with each change; shown in `/readyz` and logs.
     pub generation: u64,
+    /// Whose ServiceAccount tokens are credentials; none in standalone mode.
+    pub token_issuers: Vec<Arc<TokenIssuer>>,
+    /// What all gateways of an installation seal with; none in standalone mode, where the gateway has its own key.
+    pub sealing: Option<Arc<SealingKeys>>,
     keys: HashMap<ObjectId, Arc<KeyNode>>,
     by_token: HashMap<[u8; 32], Arc<KeyNode>>,
     by_service_account: HashMap<ObjectId, Arc<KeyNode>>,

@@ -2,7 +2,11 @@
 //!
 //! # Layout
 //! - [`xds`]: what is compiled, served to the data plane as a stream of differences; what the data plane reports
-//! - [`manifests`]: a folder as the source of resources
+//! - [`kubernetes`]: a cluster as the source of resources; [`manifests`]: a folder as one
+//! - [`settings`], [`context`]: what a running operator was told, and what each of its parts is given
 
+pub mod context;
+pub mod kubernetes;
 pub mod manifests;
+pub mod settings;
 pub mod xds;

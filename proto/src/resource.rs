@@ -16,6 +16,10 @@ pub enum Kind {
     ProviderRoute,
     /// An MCP server.
     McpServer,
+    /// An issuer of ServiceAccount tokens.
+    TokenIssuer,
+    /// Keys that gateways seal with.
+    SealingKeys,
 }
 
 /// The identity of a resource: its kind and `namespace/name`.
@@ -23,7 +27,7 @@ pub enum Kind {
 pub struct ResourceId {
     /// The kind.
     pub kind: Kind,
-    /// `namespace/name`.
+    /// `namespace/name`; of what belongs to no namespace, its name alone.
     pub name: String,
 }
 
@@ -38,6 +42,10 @@ pub enum Resource {
     ProviderRoute(Box<v1::ProviderRoute>),
     /// An MCP server.
     McpServer(Box<v1::McpServer>),
+    /// An issuer of ServiceAccount tokens.
+    TokenIssuer(Box<v1::TokenIssuer>),
+    /// Keys that gateways seal with.
+    SealingKeys(v1::SealingKeys),
 }
 
 /// Why bytes are not a resource.
@@ -62,7 +70,14 @@ const TYPE_PREFIX: &str = "type.googleapis.com/tollgate.v1.";
 
 impl Kind {
     /// Every kind, in the order in which a data plane applies them: what is referred to comes first.
-    pub const ALL: [Kind; 4] = [Kind::Secret, Kind::ProviderRoute, Kind::McpServer, Kind::VirtualKey];
+    pub const ALL: [Kind; 6] = [
+        Kind::Secret,
+        Kind::SealingKeys,
+        Kind::TokenIssuer,
+        Kind::ProviderRoute,
+        Kind::McpServer,
+        Kind::VirtualKey,
+    ];
 
     /// The kind's name as in manifests.
     pub fn as_str(self) -> &'static str {
@@ -71,6 +86,8 @@ impl Kind {
             Kind::VirtualKey => "VirtualKey",
             Kind::ProviderRoute => "ProviderRoute",
             Kind::McpServer => "McpServer",
+            Kind::TokenIssuer => "TokenIssuer",
+            Kind::SealingKeys => "SealingKeys",
         }
     }
 
@@ -117,6 +134,8 @@ impl Resource {
             Resource::VirtualKey(_) => Kind::VirtualKey,
             Resource::ProviderRoute(_) => Kind::ProviderRoute,
             Resource::McpServer(_) => Kind::McpServer,
+            Resource::TokenIssuer(_) => Kind::TokenIssuer,
+            Resource::SealingKeys(_) => Kind::SealingKeys,
         }
     }
 
@@ -127,6 +146,8 @@ impl Resource {
             Resource::VirtualKey(r) => (&r.namespace, &r.name),
             Resource::ProviderRoute(r) => (&r.namespace, &r.name),
             Resource::McpServer(r) => (&r.namespace, &r.name),
+            Resource::TokenIssuer(r) => return ResourceId { kind: self.kind(), name: r.name.clone() },
+            Resource::SealingKeys(r) => return ResourceId { kind: self.kind(), name: r.name.clone() },
         };
         ResourceId::new(self.kind(), namespace, name)
     }
@@ -138,6 +159,8 @@ impl Resource {
             Resource::VirtualKey(r) => r.encode_to_vec(),
             Resource::ProviderRoute(r) => r.encode_to_vec(),
             Resource::McpServer(r) => r.encode_to_vec(),
+            Resource::TokenIssuer(r) => r.encode_to_vec(),
+            Resource::SealingKeys(r) => r.encode_to_vec(),
         }
     }
 
@@ -152,6 +175,8 @@ impl Resource {
                 v1::ProviderRoute::decode(bytes).map(|r| Resource::ProviderRoute(Box::new(r)))
             }
             Kind::McpServer => v1::McpServer::decode(bytes).map(|r| Resource::McpServer(Box::new(r))),
+            Kind::TokenIssuer => v1::TokenIssuer::decode(bytes).map(|r| Resource::TokenIssuer(Box::new(r))),
+            Kind::SealingKeys => v1::SealingKeys::decode(bytes).map(Resource::SealingKeys),
         };
         decoded.map_err(|source| DecodeError::Malformed { kind, source })
     }
@@ -179,7 +204,7 @@ macro_rules! from_message {
     )*};
 }
 
-from_message!(Secret, VirtualKey, ProviderRoute, McpServer);
+from_message!(Secret, VirtualKey, ProviderRoute, McpServer, TokenIssuer, SealingKeys);
 
 // === impl v1::Secret ===
 
@@ -189,6 +214,17 @@ impl fmt::Debug for v1::Secret {
             .field("namespace", &self.namespace)
             .field("name", &self.name)
             .field("keys", &self.data.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl v1::SealingKeys ===
+
+impl fmt::Debug for v1::SealingKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealingKeys")
+            .field("name", &self.name)
+            .field("keys", &self.keys.len())
             .finish_non_exhaustive()
     }
 }
@@ -242,5 +278,15 @@ mod tests {
         };
         let shown = format!("{secret:?} {:?}", Resource::from(secret.clone()));
         assert!(shown.contains("apiKey") && !shown.contains("hush") && !shown.contains("104"), "{shown}");
+        let sealing = v1::SealingKeys { name: "s".into(), keys: vec![b"hush".to_vec()] };
+        let shown = format!("{sealing:?} {:?}", Resource::from(sealing.clone()));
+        assert!(shown.contains("keys: 1") && !shown.contains("104"), "{shown}");
+    }
+
+    #[test]
+    fn what_belongs_to_no_namespace_has_a_plain_name() {
+        let issuer: Resource = v1::TokenIssuer { name: "cluster".into(), ..Default::default() }.into();
+        let back = Resource::decode(&issuer.kind().type_url(), &issuer.encode()).unwrap();
+        assert_eq!((back.id().name.as_str(), back.id().kind), ("cluster", Kind::TokenIssuer));
     }
 }

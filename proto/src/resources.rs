@@ -48,6 +48,16 @@ impl Resources {
         self.iter().filter_map(|r| if let Resource::McpServer(s) = r { Some(&**s) } else { None })
     }
 
+    /// The issuers of ServiceAccount tokens.
+    pub fn token_issuers(&self) -> impl Iterator<Item = &v1::TokenIssuer> {
+        self.iter().filter_map(|r| if let Resource::TokenIssuer(i) = r { Some(&**i) } else { None })
+    }
+
+    /// The sealing keys.
+    pub fn sealing(&self) -> impl Iterator<Item = &v1::SealingKeys> {
+        self.iter().filter_map(|r| if let Resource::SealingKeys(s) = r { Some(s) } else { None })
+    }
+
     /// The entry `key` of the Secret `namespace/name`.
     pub fn secret(&self, namespace: &str, name: &str, key: &str) -> Option<&[u8]> {
         match self.get(&ResourceId::new(Kind::Secret, namespace, name))? {

@@ -141,15 +141,19 @@ impl<'a> Index<'a> {
             .ok_or_else(|| format!("{who} has no key `{}`", secret.key))
     }
 
-    /// The object that `name` means in `namespace`: its own, else the first by namespace among those exported to it. The data
-    /// plane's snapshot has the same rule.
+    /// The object that `name` means in `namespace`: its own, even when that is not accepted, else the first by namespace among
+    /// those exported to it. The data plane's snapshot has the same rule.
     pub(super) fn find(&self, kind: Kind, namespace: &str, name: &str) -> Found<'a> {
         let namesakes = self.by_name.get(&(kind, name)).map_or(&[][..], Vec::as_slice);
         let own = namesakes.iter().find(|o| o.namespace == namespace);
         let exported = || namesakes.iter().find(|o| self.exports_to(o, namespace));
-        match own.or_else(exported) {
+        match own {
+            Some(object) => return Found::Object(object),
+            None if self.refused.contains(&ResourceId::new(kind, namespace, name)) => return Found::Refused,
+            None => {}
+        }
+        match exported() {
             Some(object) => Found::Object(object),
-            None if self.refused.contains(&ResourceId::new(kind, namespace, name)) => Found::Refused,
             None if namesakes.is_empty() => Found::Nothing,
             None => Found::NotAllowed,
         }

@@ -30,6 +30,17 @@ pub(super) fn compile(index: &Index<'_>, resources: &mut Resources) -> Vec<Statu
         .collect()
 }
 
+/// What stands in the place of a route that is not accepted: it serves nothing, and hides the exported routes of its name.
+/// Otherwise a slip in a manifest would send a namespace's requests elsewhere.
+pub(super) fn tombstone(status: &Status) -> v1::ProviderRoute {
+    v1::ProviderRoute {
+        namespace: status.namespace.clone(),
+        name: status.name.clone(),
+        off: status.refusal(),
+        ..v1::ProviderRoute::default()
+    }
+}
+
 /// Looks up what the routes fall back to. A fallback that leads nowhere is passed over.
 pub(super) fn fallbacks(index: &Index<'_>, mut statuses: Vec<Status>) -> Vec<Status> {
     let accepted: Vec<_> = index.routes().collect();
@@ -121,6 +132,7 @@ impl Compiler<'_, '_> {
             }),
             fallbacks: spec.fallbacks.iter().map(|f| f.model.0.clone()).collect(),
             strict: spec.strict,
+            off: String::new(),
         }
     }
 

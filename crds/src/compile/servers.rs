@@ -45,6 +45,16 @@ pub(super) fn compile(index: &Index<'_>, resources: &mut Resources) -> Vec<Statu
         .collect()
 }
 
+/// What stands in the place of a server that is not accepted: it has no tools, and hides the exported servers of its name.
+pub(super) fn tombstone(status: &Status) -> v1::McpServer {
+    v1::McpServer {
+        namespace: status.namespace.clone(),
+        name: status.name.clone(),
+        off: status.refusal(),
+        ..v1::McpServer::default()
+    }
+}
+
 /// Compiles one server, noting what is wrong.
 struct Compiler<'a, 'p> {
     index: &'a Index<'a>,

@@ -134,6 +134,15 @@ impl Status {
         self.of_condition(ACCEPTED).next().is_none()
     }
 
+    /// Why the object is not accepted, in words for whoever would use it; empty: it is.
+    pub(super) fn refusal(&self) -> String {
+        let words: Vec<_> = self.of_condition(ACCEPTED).map(ToString::to_string).collect();
+        match words.is_empty() {
+            true => String::new(),
+            false => format!("{} is not accepted: {}", self.id(), words.join("; ")),
+        }
+    }
+
     /// Whether another object of its kind and name was there first.
     pub fn is_duplicate(&self) -> bool {
         self.problems.iter().any(|p| p.reason == reasons::CONFLICT && p.field == "metadata.name")

@@ -5,12 +5,14 @@
 //!
 //! # Layout
 //! - [`key`], [`route`], [`server`]: one resource each; the last two look their credentials up in a set of resources
+//! - [`trust`]: what belongs to no user's object: token issuers and sealing keys
 //! - [`model`]: all resources at once, with what is unchanged kept and what is refused told
 
 pub mod key;
 pub mod model;
 pub mod route;
 pub mod server;
+pub mod trust;
 
 #[cfg(test)]
 mod round_trip;

@@ -25,6 +25,8 @@ pub struct Route {
     pub fallbacks: Vec<String>,
     /// A field that the target cannot express is a 400.
     pub strict: bool,
+    /// Why the whole route is off: its object is not accepted. It hides the exported routes of its name all the same.
+    pub off: Option<String>,
 }
 
 /// A model (or a glob of models) of a route.

@@ -128,6 +128,9 @@ fn only_lister(snapshot: &Snapshot, node: &KeyNode, name: &str) -> Result<Resolv
 }
 
 fn on_route(route: &Arc<Route>, model: &str) -> Result<Resolved, GatewayError> {
+    if let Some(off) = &route.off {
+        return Err(GatewayError::NoBackend(format!("route {} is off: {off}", route.id.name())));
+    }
     if model.is_empty() || !(route.models.is_empty() || listed(route, model).is_some()) {
         let models = joined(route.models.iter().map(|m| m.name.clone()));
         return Err(GatewayError::ModelNotFound(format!(

@@ -186,6 +186,7 @@ pub fn route(name: &str, provider: Provider, upstreams: &[&Upstream]) -> Route {
         health: Health { consecutive_failures: 100, eject_for: Duration::from_secs(1) },
         fallbacks: Vec::new(),
         strict: false,
+        off: None,
     }
 }
 

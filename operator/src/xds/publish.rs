@@ -130,7 +130,10 @@ fn secrets_of(resource: &Resource) -> Vec<ResourceId> {
     let (namespace, refs): (&str, Vec<_>) = match resource {
         Resource::ProviderRoute(r) => (&r.namespace, r.backends.iter().map(|b| &b.credentials).collect()),
         Resource::McpServer(s) => (&s.namespace, s.auth.iter().map(|a| &a.secret_ref).collect()),
-        Resource::Secret(_) | Resource::VirtualKey(_) => return Vec::new(),
+        Resource::Secret(_)
+        | Resource::VirtualKey(_)
+        | Resource::TokenIssuer(_)
+        | Resource::SealingKeys(_) => return Vec::new(),
     };
     refs.into_iter().flatten().map(|r| ResourceId::new(Kind::Secret, namespace, &r.name)).collect()
 }

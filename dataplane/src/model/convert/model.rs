@@ -2,7 +2,7 @@
 
 use super::{Invalid, route::route, server::server};
 use crate::{
-    model::{Key, Route, Server},
+    model::{Key, Route, SealingKeys, Server, TokenIssuer},
     snapshot::Snapshot,
 };
 use sha2::{Digest, Sha256};
@@ -17,6 +17,8 @@ pub struct Model {
     keys: Table<v1::VirtualKey, Key>,
     routes: Table<v1::ProviderRoute, Route>,
     servers: Table<v1::McpServer, Server>,
+    issuers: Table<v1::TokenIssuer, TokenIssuer>,
+    sealing: Table<v1::SealingKeys, SealingKeys>,
 }
 
 /// A resource that was refused.
@@ -56,9 +58,18 @@ impl Model {
         update(&mut self.routes, routes, &mut refused, |w| route(w, resources));
         let servers = resources.servers().map(|w| (w, server_secrets(w, resources)));
         update(&mut self.servers, servers, &mut refused, |w| server(w, resources));
+        let issuers = resources.token_issuers().map(|w| (w, Vec::new()));
+        update(&mut self.issuers, issuers, &mut refused, |w| TokenIssuer::try_from(w));
+        let sealing = resources.sealing().map(|w| (w, Vec::new()));
+        update(&mut self.sealing, sealing, &mut refused, |w| SealingKeys::try_from(w));
         let snapshot =
             Snapshot::build(self.generation, models(&self.keys), models(&self.routes), models(&self.servers));
-        (snapshot, refused)
+        (Snapshot { token_issuers: models(&self.issuers), sealing: self.sealing(), ..snapshot }, refused)
+    }
+
+    /// The sealing keys; of several the first by name, so that all gateways agree.
+    fn sealing(&self) -> Option<Arc<SealingKeys>> {
+        self.sealing.iter().min_by_key(|(id, _)| *id).map(|(_, entry)| entry.model.clone())
     }
 
     /// How many keys, routes and servers are in force.
@@ -83,6 +94,18 @@ macro_rules! wire {
 }
 
 wire!(VirtualKey, ProviderRoute, McpServer);
+
+macro_rules! global_wire {
+    ($($message:ident),*) => {$(
+        impl Wire for v1::$message {
+            fn id(&self) -> ResourceId {
+                ResourceId { kind: tollgate_proto::Kind::$message, name: self.name.clone() }
+            }
+        }
+    )*};
+}
+
+global_wire!(TokenIssuer, SealingKeys);
 
 /// Brings a table up to date: drops what is gone, keeps what is equal, converts the rest.
 fn update<'a, W: Wire + 'a, M>(

@@ -41,6 +41,7 @@ pub fn route(wire: &v1::ProviderRoute, secrets: &Resources) -> Result<Route, Inv
         health: health(wire)?,
         fallbacks: wire.fallbacks.clone(),
         strict: wire.strict,
+        off: (!wire.off.is_empty()).then(|| wire.off.clone()),
     })
 }
 

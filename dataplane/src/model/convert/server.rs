@@ -32,7 +32,11 @@ pub fn server(wire: &v1::McpServer, secrets: &Resources) -> Result<Server, Inval
     Ok(Server {
         id: object_id(&wire.namespace, &wire.name)?,
         export: export(wire.allowed_namespaces.as_ref()),
-        url: address("spec.streamableHttp.url", &wire.url)?,
+        url: match wire.url.as_str() {
+            // It stands there only to hide the exported servers of its name, and is never called.
+            "" if !wire.off.is_empty() => http::Uri::from_static("http://off.invalid"),
+            url => address("spec.streamableHttp.url", url)?,
+        },
         auth_header,
         off: if wire.off.is_empty() { missing } else { Some(wire.off.clone()) },
         tools: tools.map_or_else(|| Globs::new(["*"]), |g| Globs::new(&g.patterns)),

@@ -1,0 +1,140 @@
+//! The watches: what they see is told to the index, and nothing else happens here.
+
+use super::{
+    follow::Event,
+    index::{Observed, Source, Watched},
+};
+use futures_util::{StreamExt as _, future::BoxFuture};
+use kube::{
+    Api, Client, Resource,
+    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    runtime::{WatchStreamExt as _, utils::Backoff, watcher},
+};
+use serde::de::DeserializeOwned;
+use std::{fmt::Debug, hash::BuildHasher, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tollgate_crds::api::{McpServer, ProviderRoute, VirtualKey};
+
+/// The waits between attempts: short, because a change of policy should not wait for them; with chance, so that the
+/// replicas of an operator do not call a struggling API server together.
+#[derive(Debug, Default)]
+struct Waits {
+    failures: u32,
+}
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// All watches of these namespaces; none: of all.
+pub(super) fn sources(namespaces: &[String]) -> Vec<Source> {
+    let mut scopes: Vec<Option<Arc<str>>> = namespaces.iter().map(|n| Some(n.as_str().into())).collect();
+    scopes.sort();
+    scopes.dedup();
+    if scopes.is_empty() {
+        scopes.push(None);
+    }
+    let kinds = [Watched::Keys, Watched::Routes, Watched::Servers, Watched::Secrets];
+    let of = |watched| scopes.iter().map(move |namespace| Source { watched, namespace: namespace.clone() });
+    let mut sources: Vec<_> = kinds.into_iter().flat_map(of).collect();
+    sources.push(Source { watched: Watched::Namespaces, namespace: None });
+    sources
+}
+
+/// Watches `source` until nobody listens.
+pub(super) fn watch(client: &Client, source: Source, events: mpsc::Sender<Event>) -> BoxFuture<'static, ()> {
+    match source.watched {
+        Watched::Keys => {
+            let api: Api<DeserializeGuard<VirtualKey>> = api(client, &source);
+            Box::pin(follow(api, source, events, |o| Observed::Key(Box::new(o))))
+        }
+        Watched::Routes => {
+            let api: Api<DeserializeGuard<ProviderRoute>> = api(client, &source);
+            Box::pin(follow(api, source, events, |o| Observed::Route(Box::new(o))))
+        }
+        Watched::Servers => {
+            let api: Api<DeserializeGuard<McpServer>> = api(client, &source);
+            Box::pin(follow(api, source, events, |o| Observed::Server(Box::new(o))))
+        }
+        Watched::Namespaces => {
+            let api: Api<PartialObjectMeta<_>> = Api::all(client.clone());
+            Box::pin(follow(api, source, events, |o| Observed::Namespace(Box::new(o))))
+        }
+        Watched::Secrets => {
+            let api: Api<PartialObjectMeta<_>> = api(client, &source);
+            Box::pin(follow(api, source, events, |o| Observed::Secret(Box::new(o))))
+        }
+    }
+}
+
+fn api<K>(client: &Client, source: &Source) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match &source.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+async fn follow<K>(api: Api<K>, source: Source, events: mpsc::Sender<Event>, observed: fn(K) -> Observed)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut stream = watcher(api, watcher::Config::default()).backoff(Waits::default()).boxed();
+    let mut failing = false;
+    while let Some(seen) = stream.next().await {
+        let event = match seen {
+            Ok(watcher::Event::Init) => Event::Restart(source.clone()),
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                Event::Apply(source.clone(), observed(slim(object)))
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                let metadata = object.meta();
+                let part = |part: &Option<String>| part.clone().unwrap_or_default();
+                Event::Delete(source.watched, (part(&metadata.namespace), part(&metadata.name)))
+            }
+            Ok(watcher::Event::InitDone) => Event::Complete(source.clone()),
+            Err(error) => {
+                // Told once: the API server may be away for long.
+                match failing {
+                    false => tracing::warn!(watch = %source, %error, "a watch failed and is tried again"),
+                    true => tracing::debug!(watch = %source, %error, "a watch still fails"),
+                }
+                failing = true;
+                continue;
+            }
+        };
+        if std::mem::take(&mut failing) {
+            tracing::info!(watch = %source, "the watch works again");
+        }
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Without what nobody here reads, which is often larger than the object itself.
+fn slim<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
+// === impl Waits ===
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let base = Duration::from_millis(200) * 2_u32.pow(self.failures.min(6));
+        self.failures = self.failures.saturating_add(1);
+        // A hasher with random keys is randomness enough.
+        let random = std::hash::RandomState::new().hash_one(0_u8) % 512;
+        Some(base.min(LONGEST) * (768 + random as u32) / 1024)
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}

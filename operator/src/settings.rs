@@ -1,0 +1,52 @@
+//! What the operator was told at its start, as all its parts see it.
+
+use std::{net::IpAddr, time::Duration};
+
+/// The settings of a running operator.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The namespace it runs in, which holds what its leader owns.
+    pub namespace: String,
+    /// Its pod.
+    pub pod: String,
+    /// Its pod's address; `None` outside of a cluster.
+    pub pod_ip: Option<IpAddr>,
+    /// The namespaces whose objects it watches; empty: all.
+    pub watch_namespaces: Vec<String>,
+    /// Its own Service.
+    pub service: String,
+    /// The gateways' Service.
+    pub gateway_service: String,
+    /// ServiceAccounts of its own namespace whose pods are gateways of the shared installation: they see everything.
+    pub gateway_service_accounts: Vec<String>,
+    /// The audience that tokens shown to the operator and to gateways must have.
+    pub audience: String,
+    /// Endpoints may lead to private and cluster addresses.
+    pub allow_private_endpoints: bool,
+    /// Images that `McpServer.spec.stdio` may name, as globs; none: no stdio servers.
+    pub allowed_stdio_images: Vec<String>,
+    /// The image of the data plane, for what is injected into pods.
+    pub dataplane_image: Option<String>,
+    /// How long a certificate of the own authority is valid.
+    pub certificate_life: Duration,
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Whether objects of `namespace` are watched.
+    pub fn watches(&self, namespace: &str) -> bool {
+        self.watch_namespaces.is_empty() || self.watch_namespaces.iter().any(|n| n == namespace)
+    }
+
+    /// The names by which a Service of the own namespace is called.
+    pub fn names_of(&self, service: &str) -> Vec<String> {
+        let namespace = &self.namespace;
+        vec![
+            service.to_owned(),
+            format!("{service}.{namespace}"),
+            format!("{service}.{namespace}.svc"),
+            format!("{service}.{namespace}.svc.cluster.local"),
+        ]
+    }
+}
