@@ -62,7 +62,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot read the manifests in {}", args.manifests.display()))?;
     let certificate =
-        args.tls_cert.zip(args.tls_key).map(|(certificate, key)| CertificateFiles { certificate, key });
+        args.tls_cert.zip(args.tls_key).map(|(certificate, key)| CertificateFiles { certificate, key }.into());
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let auth = Arc::new(TokenFile::new(args.token_file));
     let options = Options { certificate, auth, ..Options::default() };

@@ -11,7 +11,7 @@
 //! - [`diff`]: what a client lacks, in pieces (pure)
 //! - [`stream`]: the state of one client's stream (pure)
 //! - [`server`]: the services, their bounds and their end
-//! - [`auth`]: who may connect; [`view`]: what each may see
+//! - [`auth`]: who may connect; [`token_review`]: by the cluster's word; [`view`]: what each may see
 //! - [`reports`]: what gateways say of themselves
 //! - [`listen`]: connections, with TLS whose certificate rotates live
 
@@ -22,10 +22,12 @@ pub mod publish;
 pub mod reports;
 pub mod server;
 pub mod stream;
+pub mod token_review;
 pub mod view;
 
 pub use auth::{Authenticate, Denied, DenyAll, Identity, TokenFile};
 pub use publish::Published;
 pub use reports::Nodes;
 pub use server::{Options, Server};
-pub use view::{Everything, View};
+pub use token_review::TokenReviews;
+pub use view::{ByNode, Everything, View};

@@ -3,6 +3,7 @@
 
 use super::{accepted, api_server::refused_by_the_api_server, compiled, told};
 use tollgate_crds::compile::Options;
+use tollgate_proto::Resource;
 
 /// What stands beside every case, and must not suffer by it.
 pub(crate) const GOOD: &str = r#"
@@ -60,9 +61,19 @@ fn wrong(kind: &str, options: Options, (spec, expected): &Row) -> Option<String>
             return Some(format!("{spec}: {good} suffers"));
         }
     }
-    let emitted = outcome.resources.iter().any(|r| r.id().to_string() == format!("{kind} default/x"));
+    let id = format!("{kind} default/x");
+    let emitted = outcome.resources.iter().any(|r| r.id().to_string() == id && !is_tombstone(r));
     let denies = outcome.resources.keys().any(|k| k.name == "x" && !k.denied.is_empty());
     (emitted != is_accepted && !denies).then(|| format!("{spec}: makes a resource: {emitted}"))
+}
+
+/// Whether a resource only stands in the place of an object that is not accepted.
+fn is_tombstone(resource: &Resource) -> bool {
+    match resource {
+        Resource::ProviderRoute(route) => !route.off.is_empty() && route.backends.is_empty(),
+        Resource::McpServer(server) => !server.off.is_empty() && server.url.is_empty(),
+        _ => false,
+    }
 }
 
 const STANDALONE: Options = Options::STANDALONE;

@@ -161,6 +161,30 @@ fn the_own_namespace_hides_the_others() {
 }
 
 #[test]
+fn what_is_refused_hides_what_others_export_all_the_same() {
+    let spec = "anonymous: true, defaultRoute: r, tools: [{server: s, allow: ['*']}]";
+    let outcome = standalone(&[
+        route("platform", "r", "allowedNamespaces: All"),
+        server("platform", "s", "allowedNamespaces: All"),
+        route("apps", "r", "models: [{name: a}, {name: a}]"),
+        server("apps", "s", "sse: {url: \"https://x.com\"}"),
+        key("apps", "k", spec),
+    ]);
+    let off = |namespace: &str| {
+        let route = outcome.resources.routes().find(|r| r.namespace == namespace).unwrap();
+        let server = outcome.resources.servers().find(|s| s.namespace == namespace).unwrap();
+        (route.off.clone(), server.off.clone())
+    };
+    assert_eq!(off("platform"), (String::new(), String::new()));
+    let (route, server) = off("apps");
+    assert!(route.starts_with("ProviderRoute apps/r is not accepted: spec.models[1].name: "), "{route}");
+    assert!(server.starts_with("McpServer apps/s is not accepted: spec.sse: "), "{server}");
+    let of_key: Vec<_> = said(&outcome).into_iter().filter(|line| line.starts_with("VirtualKey")).collect();
+    assert_eq!(of_key.len(), 2, "{of_key:?}");
+    assert!(of_key.iter().all(|line| line.contains("is not accepted")), "{of_key:?}");
+}
+
+#[test]
 fn exported_routes_and_servers_are_found_and_others_are_not() {
     let spec = "anonymous: true, defaultRoute: r, tools: [{server: s, allow: ['*']}]";
     let with = |export: &str| {

@@ -151,7 +151,7 @@ impl Operator {
     async fn serve(port: u16, first: Arc<Resources>, tls: bool, set: impl FnOnce(&mut Options)) -> Self {
         let files = tempfile::tempdir().unwrap();
         fs::write(files.path().join("tokens"), TOKEN).unwrap();
-        let certificate = tls.then(|| write_certificates(&files));
+        let certificate = tls.then(|| write_certificates(&files).into());
         let auth = Arc::new(TokenFile::new(files.path().join("tokens")));
         let mut options = Options { certificate, auth, ..Options::default() };
         set(&mut options);

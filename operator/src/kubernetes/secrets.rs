@@ -61,7 +61,7 @@ impl Secrets {
         for object in objects {
             for secret in references::secrets(&object.body) {
                 let name = (object.namespace.clone(), secret.name.clone());
-                wanted.entry(name).or_default().insert(secret.key.clone());
+                wanted.entry(name).or_default().insert(secret.key);
             }
         }
         let before = self.entries.len();

@@ -8,14 +8,14 @@ use rustls::{
     sign::CertifiedKey,
 };
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -31,9 +31,33 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+/// A certificate and its key, as PEM. Its `Debug` prints no key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CertificatePem {
+    /// The certificate, then those that lead to its authority.
+    pub certificate: Vec<u8>,
+    /// Its private key.
+    pub key: Vec<u8>,
+}
+
+/// Where a listener's certificate comes from; a new one is taken while it runs.
+#[derive(Debug, Clone)]
+pub enum CertificateSource {
+    /// From files, which are read again and again.
+    Files(CertificateFiles),
+    /// From another part of this process.
+    Shared(watch::Receiver<Option<Arc<CertificatePem>>>),
+}
+
 /// Why there is no usable certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
+    /// There is none yet.
+    #[error("there is no certificate yet")]
+    Absent,
+    /// It cannot be read as PEM.
+    #[error("the certificate cannot be read: {0}")]
+    Text(#[source] pem::Error),
     /// A file cannot be read as PEM.
     #[error("cannot read {}: {source}", path.display())]
     Pem {
@@ -46,6 +70,11 @@ pub enum CertificateError {
     #[error("the certificate cannot be used: {0}")]
     Unusable(#[from] rustls::Error),
 }
+
+/// The protocols of gRPC.
+pub const HTTP2: &[&str] = &["h2"];
+/// The protocols of a web server.
+pub const HTTP: &[&str] = &["h2", "http/1.1"];
 
 /// The certificate in use.
 #[derive(Debug)]
@@ -73,18 +102,19 @@ pub fn plain(listener: TcpListener, stop: CancellationToken) -> ReceiverStream<i
     ReceiverStream::new(receiver)
 }
 
-/// Connections with TLS; one that does not shake hands harms no other.
+/// Connections with TLS and one of these protocols; one that does not shake hands harms no other.
 ///
 /// # Errors
 /// When there is no usable certificate now; later the last usable one stays.
 pub fn tls(
     listener: TcpListener,
-    files: CertificateFiles,
+    source: CertificateSource,
+    protocols: &[&str],
     stop: CancellationToken,
 ) -> Result<ReceiverStream<io::Result<TlsStream<TcpStream>>>, CertificateError> {
-    let current = Arc::new(Current(ArcSwap::from_pointee(load(&files)?)));
-    let acceptor = TlsAcceptor::from(Arc::new(config(current.clone())?));
-    tokio::spawn(rotate(files, current, stop.clone()));
+    let current = Arc::new(Current(ArcSwap::from_pointee(source.load()?)));
+    let acceptor = TlsAcceptor::from(Arc::new(config(current.clone(), protocols)?));
+    tokio::spawn(rotate(source, current, stop.clone()));
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
         let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
@@ -137,26 +167,33 @@ fn load(files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
     Ok(CertifiedKey::from_der(chain, key, &ring::default_provider())?)
 }
 
-fn config(current: Arc<Current>) -> Result<rustls::ServerConfig, CertificateError> {
+fn parse(pem: &CertificatePem) -> Result<CertifiedKey, CertificateError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem.certificate)
+        .collect::<Result<_, _>>()
+        .map_err(CertificateError::Text)?;
+    let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(CertificateError::Text)?;
+    Ok(CertifiedKey::from_der(chain, key, &ring::default_provider())?)
+}
+
+fn config(current: Arc<Current>, protocols: &[&str]) -> Result<rustls::ServerConfig, CertificateError> {
     let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(current);
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     Ok(config)
 }
 
-/// Takes a new certificate when the files have one. A mounted Secret is replaced by a link, which gives no notice that could
-/// be relied on, so the files are read.
-async fn rotate(files: CertificateFiles, current: Arc<Current>, stop: CancellationToken) {
+/// Takes a new certificate when there is one.
+async fn rotate(mut source: CertificateSource, current: Arc<Current>, stop: CancellationToken) {
     let mut told: Option<String> = None;
-    while stop.run_until_cancelled(tokio::time::sleep(ROTATION)).await.is_some() {
-        match load(&files) {
+    while stop.run_until_cancelled(source.changed()).await == Some(true) {
+        match source.load() {
             Ok(next) => {
                 told = None;
                 if next.cert != current.0.load().cert {
                     current.0.store(Arc::new(next));
-                    tracing::info!(file = %files.certificate.display(), "a new certificate is in use");
+                    tracing::info!("a new certificate is in use");
                 }
             }
             Err(error) => {
@@ -167,6 +204,45 @@ async fn rotate(files: CertificateFiles, current: Arc<Current>, stop: Cancellati
                 }
             }
         }
+    }
+}
+
+// === impl CertificateSource ===
+
+impl CertificateSource {
+    fn load(&self) -> Result<CertifiedKey, CertificateError> {
+        match self {
+            CertificateSource::Files(files) => load(files),
+            CertificateSource::Shared(shared) => {
+                parse(shared.borrow().as_ref().ok_or(CertificateError::Absent)?)
+            }
+        }
+    }
+
+    /// Waits until there may be another one; false: there never will be.
+    async fn changed(&mut self) -> bool {
+        match self {
+            // A mounted Secret is replaced by a link, which gives no notice that could be relied on, so files are read.
+            CertificateSource::Files(_) => {
+                tokio::time::sleep(ROTATION).await;
+                true
+            }
+            CertificateSource::Shared(shared) => shared.changed().await.is_ok(),
+        }
+    }
+}
+
+impl From<CertificateFiles> for CertificateSource {
+    fn from(files: CertificateFiles) -> Self {
+        CertificateSource::Files(files)
+    }
+}
+
+// === impl CertificatePem ===
+
+impl fmt::Debug for CertificatePem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificatePem").field("bytes", &self.certificate.len()).finish_non_exhaustive()
     }
 }
 

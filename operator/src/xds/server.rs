@@ -3,7 +3,7 @@
 use super::{
     auth::{Authenticate, DenyAll, Identity, identify},
     diff::Limits,
-    listen::{self, CertificateFiles},
+    listen::{self, CertificateSource},
     publish::{Pace, Published, publish},
     reports::Nodes,
     stream::{Heard, Stream},
@@ -35,7 +35,7 @@ use tonic::{Request, Response, Status, Streaming, transport};
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The certificate. `None`: no TLS, which is allowed on loopback only: secrets and tokens travel here.
-    pub certificate: Option<CertificateFiles>,
+    pub certificate: Option<CertificateSource>,
     /// Who may connect. The default is nobody.
     pub auth: Arc<dyn Authenticate>,
     /// What each may see.
@@ -125,9 +125,19 @@ impl Server {
         options: Options,
         stop: CancellationToken,
     ) -> Self {
+        Self::with_nodes(resources, Arc::default(), options, stop)
+    }
+
+    /// The same, with a table of gateways that others hold already.
+    pub fn with_nodes(
+        resources: watch::Receiver<Arc<Resources>>,
+        nodes: Arc<Nodes>,
+        options: Options,
+        stop: CancellationToken,
+    ) -> Self {
         Server {
             published: publish(resources, options.pace),
-            nodes: Arc::default(),
+            nodes,
             permits: Arc::new(Semaphore::new(options.max_streams)),
             options: Arc::new(options),
             stop,
@@ -156,8 +166,8 @@ impl Server {
             .add_service(reports);
         let stopped = stop.clone().cancelled_owned();
         match self.options.certificate.clone() {
-            Some(files) => {
-                let connections = listen::tls(listener, files, stop)?;
+            Some(source) => {
+                let connections = listen::tls(listener, source, listen::HTTP2, stop)?;
                 router.serve_with_incoming_shutdown(connections, stopped).await?;
             }
             None if address.ip().is_loopback() => {
@@ -178,6 +188,11 @@ impl Server {
             .inspect_err(|status| {
                 tracing::warn!(peer = ?request.remote_addr(), reason = status.message(), "a gateway is refused");
             })?;
+        let admitted = self.options.view.admit(&identity, &self.published.borrow());
+        if let Err(reason) = admitted {
+            tracing::warn!(gateway = %identity, peer = ?request.remote_addr(), %reason, "a stranger is refused");
+            return Err(Status::permission_denied(reason));
+        }
         let permit = self.permits.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Status::resource_exhausted("too many streams on this replica"))?;
         Ok((identity, permit))

@@ -62,9 +62,11 @@ impl Model {
         update(&mut self.issuers, issuers, &mut refused, |w| TokenIssuer::try_from(w));
         let sealing = resources.sealing().map(|w| (w, Vec::new()));
         update(&mut self.sealing, sealing, &mut refused, |w| SealingKeys::try_from(w));
-        let snapshot =
+        let mut snapshot =
             Snapshot::build(self.generation, models(&self.keys), models(&self.routes), models(&self.servers));
-        (Snapshot { token_issuers: models(&self.issuers), sealing: self.sealing(), ..snapshot }, refused)
+        snapshot.token_issuers = models(&self.issuers);
+        snapshot.sealing = self.sealing();
+        (snapshot, refused)
     }
 
     /// The sealing keys; of several the first by name, so that all gateways agree.

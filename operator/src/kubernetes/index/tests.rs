@@ -69,7 +69,7 @@ impl Cluster {
             cluster.0.restart(&everywhere(watched));
         }
         for object in objects {
-            cluster.apply(object);
+            cluster.see(object);
         }
         for watched in WATCHED {
             cluster.0.complete(&everywhere(watched));
@@ -79,6 +79,11 @@ impl Cluster {
     }
 
     fn apply(&mut self, object: Observed) {
+        self.see(object);
+        self.0.settle();
+    }
+
+    fn see(&mut self, object: Observed) {
         let watched = match &object {
             Observed::Key(_) => Watched::Keys,
             Observed::Route(_) => Watched::Routes,
@@ -87,7 +92,6 @@ impl Cluster {
             Observed::Secret(_) => Watched::Secrets,
         };
         self.0.apply(&everywhere(watched), object);
-        self.0.settle();
     }
 
     fn delete(&mut self, watched: Watched, namespace: &str, object: &str) {
