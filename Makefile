@@ -2,13 +2,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench crds prices fuzz redis tools
+.PHONY: help demo test check fmt bench crds images prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROUNDS ?= 5
 SECONDS ?= 1.5
 FUZZ_SECONDS ?= 60
+REGISTRY ?= ghcr.io/tollgate
+TAG ?= 0.1.0
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -20,6 +22,7 @@ demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end
 test: tools check ## Everything: checks, all tests with the real clients, the demo
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
+	deploy/images/test $(TARGET)/debug
 	$(TARGET)/debug/demo --once
 
 check: ## Format, lints, generated files, charts, licences
@@ -38,6 +41,11 @@ bench: ## Compare with no gateway and a proxy that does nothing (ROUNDS=5 SECOND
 
 crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen
+
+images: ## Build static programs and pack them into target/images/{operator,dataplane,standalone}.tar (TAG=…)
+	deploy/images/build $(TARGET)/images/dist
+	for image in operator dataplane standalone; do deploy/images/pack deploy/images/$$image.Dockerfile \
+	  --dist $(TARGET)/images/dist --tag $(REGISTRY)/$$image:$(TAG) -o $(TARGET)/images/$$image.tar; done
 
 prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)
 	dataplane/translate/data/refresh $(VERSION)
