@@ -56,6 +56,9 @@ pub struct Args {
     /// How long requests under way may take to end after SIGTERM, in seconds.
     #[arg(long, default_value = "30", value_parser = seconds, value_name = "SECONDS")]
     pub drain: Duration,
+    /// How it is operated.
+    #[command(flatten)]
+    pub operations: Operations,
     /// Log as JSON lines.
     #[arg(long, env = "TOLLGATE_LOG_JSON")]
     pub log_json: bool,
@@ -68,6 +71,39 @@ pub enum Command {
     Relay(relay::Args),
     /// Serve an MCP server that speaks over standard input and output by HTTP.
     Bridge(bridge::Args),
+}
+
+/// How the gateway is operated: TLS, the admin port, its end.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Operations {
+    /// Where to listen with TLS (HTTP/2 and HTTP/1.1), such as for relays.
+    #[arg(
+        long,
+        env = "TOLLGATE_LISTEN_TLS",
+        value_name = "ADDR",
+        requires = "tls_cert",
+        requires = "tls_key"
+    )]
+    pub listen_tls: Option<SocketAddr>,
+    /// Certificate and chain (PEM) of --listen-tls; taken anew when the file changes.
+    #[arg(long, env = "TOLLGATE_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, env = "TOLLGATE_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are answered, in plain HTTP, such as 0.0.0.0:9090. Off when not given.
+    #[arg(long, env = "TOLLGATE_ADMIN", value_name = "ADDR")]
+    pub admin: Option<SocketAddr>,
+    /// How long new connections are still taken after SIGTERM, in seconds: until all balancers know that this gateway is not
+    /// ready any more. The time of --drain begins then.
+    #[arg(long, default_value = "0", value_parser = seconds, value_name = "SECONDS")]
+    pub min_drain: Duration,
+    /// Serve nothing when the operator has not been reached for so long, in seconds. Not given: what is in force stays in force.
+    #[arg(long, value_parser = seconds, value_name = "SECONDS", requires = "xds")]
+    pub max_config_age: Option<Duration>,
+    /// So many keys have metrics of their own (label tollgate_key); those beyond share one.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub metrics_keys: usize,
 }
 
 /// Where configuration comes from: one of the two.

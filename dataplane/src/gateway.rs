@@ -48,6 +48,8 @@ pub struct Options {
     pub allowed_origins: Vec<String>,
     /// Whose ServiceAccount tokens are taken, besides those that the operator names.
     pub token_issuers: Vec<Arc<Verifier>>,
+    /// Nothing is served by a configuration that is older. `None`: any age will do.
+    pub max_config_age: Option<Duration>,
 }
 
 /// What all requests share.
@@ -76,6 +78,7 @@ impl Default for Options {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             token_issuers: Vec::new(),
+            max_config_age: None,
         }
     }
 }

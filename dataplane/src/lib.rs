@@ -14,6 +14,7 @@
 //! - [`records`]: what is recorded, and the stores
 //! - [`mcp`]: the endpoint `/mcp`
 //! - [`logs`]: the pages `/logs` and `/logs/api`
+//! - [`telemetry`]: metrics, traces, the line of the log for each request
 //! - [`names`], [`body`], [`gateway`]: header names, bodies and clients, what all requests share
 
 pub mod args;
@@ -36,4 +37,5 @@ pub mod respond;
 pub mod run;
 pub mod serve;
 pub mod snapshot;
+pub mod telemetry;
 pub mod upstream;

@@ -31,7 +31,11 @@ use crate::{
 use ::http::{Method as HttpMethod, Request as HttpRequest, Response, StatusCode};
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tollgate_mcp::{
     RpcError,
     error::{INTERNAL, INVALID_REQUEST},
@@ -40,6 +44,9 @@ use tollgate_mcp::{
     seal::{KEY_LEN, NONCE_LEN, SealError, Sealer},
     session::ClientSession,
 };
+
+/// How long calls that are given up may take to be recorded.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// The gateway's MCP endpoint, shared by all listeners.
 #[derive(Debug, Clone)]
@@ -51,6 +58,10 @@ struct Shared {
     random: SystemRandom,
     upstreams: Upstreams,
     running: Running,
+    /// The calls under way, also those that nobody waits for any more.
+    jobs: TaskTracker,
+    /// They must end.
+    ended: CancellationToken,
 }
 
 /// One POST on its way: everything that is the same for each message in it.
@@ -87,7 +98,21 @@ impl Endpoint {
             random: SystemRandom::new(),
             upstreams: Upstreams::default(),
             running: Running::default(),
+            jobs: TaskTracker::new(),
+            ended: CancellationToken::new(),
         })))
+    }
+
+    /// Waits for the calls under way, at most until `until` or `cut`; those that are left then are given up, and recorded as such.
+    pub async fn end(&self, until: tokio::time::Instant, cut: &CancellationToken) {
+        self.0.jobs.close();
+        let all = tokio::time::timeout_at(until, self.0.jobs.wait());
+        if !matches!(cut.run_until_cancelled(all).await, Some(Ok(()))) {
+            tracing::warn!(calls = self.0.jobs.len(), "tool calls under way are given up");
+            self.0.ended.cancel();
+            // They only tell their servers and record: that takes no time.
+            tokio::time::timeout(LETTING_GO, self.0.jobs.wait()).await.unwrap_or(());
+        }
     }
 
     /// Answers one HTTP request of an identified caller; `server`: the one of `/mcp/<server>`. Never fails: errors are answers.

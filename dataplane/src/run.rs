@@ -1,94 +1,142 @@
 //! Wiring: from the command line to a serving process, and its orderly end.
 
+mod listeners;
+
 use crate::{
     args::Args,
     config::{folder, xds},
     gateway::{Gateway, Options},
-    identity, listen,
+    identity,
     logs::{self, KeySpend, LogsState},
     mcp, money,
     records::{self, Recorder},
-    serve::{self, dispatch::Service},
+    serve::{self, Drain, Stop, dispatch::Service},
     snapshot::{KeyNode, Snapshot},
+    telemetry::{self, Labels},
 };
 use anyhow::Context;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{sync::watch, task::JoinHandle};
 use tollgate_ledger::memory::MemoryStore;
+use tollgate_process::{
+    admin,
+    readiness::{Readiness, Waiting},
+    telemetry::{Options as TelemetryOptions, Telemetry},
+};
 use tollgate_translate::price::Catalogue;
 
 /// How often dead holds are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// What serves, once it is there.
+struct Started {
+    service: Service,
+    endpoint: mcp::Endpoint,
+    recorder: Recorder,
+    /// How the operator's stream is, where there is one.
+    configuration: Option<watch::Receiver<xds::Status>>,
+}
+
+/// Snapshots, and how the operator's stream is where they come from there.
+type Followed = (watch::Receiver<Arc<Snapshot>>, Option<watch::Receiver<xds::Status>>);
+
 /// Runs the gateway until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// When the manifests folder cannot be read, the records cannot be opened, or the address cannot be listened on.
+/// When the manifests folder cannot be read, the records cannot be opened, or an address cannot be listened on.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(&TelemetryOptions {
+        service: "tollgate-gateway",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: args.node.clone(),
+        scrape: args.operations.admin.is_some(),
+    });
+    telemetry::start(&telemetry, Labels { keys: args.operations.metrics_keys });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(args))
+    let ended = runtime.block_on(serve(args, &telemetry));
+    telemetry.stop();
+    ended
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
-    let started = Instant::now();
+async fn serve(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let began = Instant::now();
     // Read while the rest starts, so that the first request does not wait for it.
     tokio::task::spawn_blocking(Catalogue::embedded);
+    let readiness = Readiness::default();
+    let waiting = readiness.wait_for("starting");
+    let stop = Stop::with_signals()?;
     // Listening first: a taken port is the commonest failure and should cost nothing.
-    let listener =
-        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let address = listener.local_addr()?;
+    let options = options(&args)?;
+    let listeners = listeners::bind(&args, &options, &readiness, &stop.drain).await?;
+    if let Some(address) = args.operations.admin {
+        let address = admin::start(address, readiness, telemetry.prometheus())
+            .with_context(|| format!("cannot listen on {address} (--admin)"))?;
+        tracing::info!("admin port on http://{address}");
+    }
+    let fronts: Vec<_> = listeners.iter().map(|listener| listener.front.clone()).collect();
+    let drain = Drain { accepting: args.operations.min_drain, most: args.drain };
+    let serving = tokio::spawn(serve::serve(listeners, stop.clone(), drain));
+    // The listeners answer while the rest starts.
+    let started = tokio::select! {
+        started = start(&args, options, &waiting) => started?,
+        () = stop.drain.cancelled() => return end(serving, None, &stop).await,
+    };
+    for front in fronts {
+        if let Some(status) = started.configuration.clone() {
+            front.watch_age(Box::new(move || status.borrow().age()));
+        }
+        front.open(&started.service);
+    }
+    drop(waiting);
+    tracing::info!(after_ms = began.elapsed().as_millis() as u64, "ready");
+    end(serving, Some(started), &stop).await
+}
+
+/// Serves until the end, and leaves nothing undone.
+async fn end(
+    serving: JoinHandle<std::io::Result<tokio::time::Instant>>,
+    started: Option<Started>,
+    stop: &Stop,
+) -> anyhow::Result<()> {
+    let until = serving.await??;
+    if let Some(Started { endpoint, recorder, .. }) = started {
+        // Tool calls whose client is gone may still end: their effects should be recorded with their outcome.
+        endpoint.end(until, &stop.cut).await;
+        recorder.flush().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// All that serves, from the configuration to the pages.
+async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Result<Started> {
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
-    let snapshots = snapshots(&args).await?;
+    let (snapshots, configuration) = snapshots(args, waiting).await?;
     let (recorder, store) = records::open(records::Location::File(args.data.join("records.sqlite")))
         .await
         .context("cannot open the records")?;
-    let first = snapshots.borrow().clone();
-    let gateway = gateway(&args, first, &recorder, &store).await?;
+    let (first, counted) = (snapshots.borrow().clone(), recorder.clone());
+    telemetry::watch_records(move || counted.counts());
+    let gateway = gateway(options, first, &recorder, &store).await?;
+    let holding = gateway.clone();
+    telemetry::watch_holds(move || holding.ledger.holds());
     tokio::spawn(follow(gateway.clone(), snapshots));
     tokio::spawn(sweep(gateway.clone()));
     let endpoint =
         mcp::Endpoint::new(recorder.sink(), &[mcp::keys::load_or_create(&args.data.join("sealing.key"))?])?;
     let pages = logs(&gateway, store);
-    let service = Service::new(gateway, endpoint, pages, address.ip().is_loopback());
-    tracing::info!(after_ms = started.elapsed().as_millis() as u64, "listening on http://{address}");
-    serve::serve(listener, Arc::new(service), listen::stopped(), args.drain).await?;
-    recorder.flush().await;
-    tracing::info!("stopped");
-    Ok(())
+    let service = Service::new(gateway, endpoint.clone(), pages, args.listen.ip().is_loopback());
+    Ok(Started { service, endpoint, recorder, configuration })
 }
 
-/// What is in force, and what will be: from a folder, or from the operator once there is something to serve.
-async fn snapshots(args: &Args) -> anyhow::Result<watch::Receiver<Arc<Snapshot>>> {
-    if let Some(folder) = &args.source.manifests {
-        return folder::watch(folder, folder::Options::default())
-            .await
-            .with_context(|| format!("cannot read the manifests in {}", folder.display()));
-    }
-    let options = xds::Options {
-        url: args.source.xds.clone().unwrap_or_default(),
-        token_file: args.xds_token_file.clone().unwrap_or_default(),
-        ca_file: args.xds_ca.clone(),
-        node: args.node.clone(),
-        saved: args.xds_state.clone(),
-    };
-    let mut source = xds::start(options).context("cannot follow the operator")?;
-    anyhow::ensure!(source.wait_ready().await, "the thread that follows the operator ended");
-    Ok(source.snapshots)
-}
-
-async fn gateway(
-    args: &Args,
-    snapshot: Arc<Snapshot>,
-    recorder: &Recorder,
-    store: &records::Store,
-) -> anyhow::Result<Arc<Gateway>> {
+fn options(args: &Args) -> anyhow::Result<Options> {
     let issuer = |file: &std::path::PathBuf| {
         identity::file::read(file).with_context(|| format!("cannot use --token-issuer {}", file.display()))
     };
-    let options = Options {
+    Ok(Options {
         token_issuers: args
             .token_issuer
             .iter()
@@ -99,8 +147,40 @@ async fn gateway(
         allow_anonymous: args.allow_anonymous,
         allowed_hosts: args.allowed_hosts.clone(),
         allowed_origins: args.allowed_origins.clone(),
+        max_config_age: args.operations.max_config_age,
         ..Options::default()
+    })
+}
+
+/// What is in force, and what will be: from a folder, or from the operator once there is something to serve.
+async fn snapshots(args: &Args, waiting: &Waiting) -> anyhow::Result<Followed> {
+    if let Some(folder) = &args.source.manifests {
+        let snapshots = folder::watch(folder, folder::Options::default())
+            .await
+            .with_context(|| format!("cannot read the manifests in {}", folder.display()))?;
+        return Ok((snapshots, None));
+    }
+    let options = xds::Options {
+        url: args.source.xds.clone().unwrap_or_default(),
+        token_file: args.xds_token_file.clone().unwrap_or_default(),
+        ca_file: args.xds_ca.clone(),
+        node: args.node.clone(),
+        saved: args.xds_state.clone(),
     };
+    let from = options.url.clone();
+    let mut source = xds::start(options).context("cannot follow the operator")?;
+    telemetry::watch_configuration(source.status.clone());
+    let tell = |why: &str| waiting.because(format!("waiting for the first configuration from {from}: {why}"));
+    anyhow::ensure!(source.wait_ready(tell).await, "the thread that follows the operator ended");
+    Ok((source.snapshots, Some(source.status)))
+}
+
+async fn gateway(
+    options: Options,
+    snapshot: Arc<Snapshot>,
+    recorder: &Recorder,
+    store: &records::Store,
+) -> anyhow::Result<Arc<Gateway>> {
     let gateway = Gateway::new(options, snapshot, MemoryStore::new(), recorder.sink());
     let now = gateway.now();
     let past = store.postings_since(now).await.context("cannot read past charges from the records")?;

@@ -98,6 +98,11 @@ impl Home {
         std::fs::remove_file(self.manifests.join(file)).with_context(|| format!("cannot remove {file}"))
     }
 
+    /// The manifests' folder.
+    pub fn manifests(&self) -> &Path {
+        &self.manifests
+    }
+
     /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
@@ -262,7 +267,8 @@ impl Gateway {
 // === impl Log ===
 
 impl Log {
-    fn follow(&self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
+    /// Reads a process's output to its end.
+    pub fn follow(&self, stream: Option<impl AsyncRead + Unpin + Send + 'static>) {
         let Some(stream) = stream else { return };
         let log = self.clone();
         tokio::spawn(async move {
@@ -287,8 +293,14 @@ impl Log {
     }
 
     fn find_url(&self) -> Option<String> {
-        let line = self.find("listening on http://")?;
-        let (_, rest) = line.split_once("listening on ")?;
+        self.url_after("listening on http://")
+    }
+
+    /// The URL in the first line that contains `part`, which ends with the URL's beginning: `listening on https://`.
+    pub fn url_after(&self, part: &str) -> Option<String> {
+        let line = self.find(part)?;
+        let at = line.find(part)? + part.rfind(' ')? + 1;
+        let rest = line.get(at..)?;
         let end = rest.find(|c: char| c.is_whitespace() || c == '\u{1b}').unwrap_or(rest.len());
         rest.get(..end).map(str::to_owned)
     }

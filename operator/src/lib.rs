@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`xds`]: what is compiled, served to the data plane as a stream of differences; what the data plane reports
 //! - [`kubernetes`]: a cluster as the source of resources; [`manifests`]: a folder as one
+//! - [`telemetry`]: metrics and spans, their names
 //! - [`settings`], [`context`]: what a running operator was told, and what each of its parts is given
 //! - [`leader`]: who leads
 
@@ -11,4 +12,5 @@ pub mod kubernetes;
 pub mod leader;
 pub mod manifests;
 pub mod settings;
+pub mod telemetry;
 pub mod xds;

@@ -12,7 +12,6 @@ use tollgate_operator::{
     manifests,
     xds::{Options, Server, TokenFile, listen::CertificateFiles},
 };
-use tracing_subscriber::EnvFilter;
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -45,12 +44,7 @@ pub(crate) struct Args {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_json {
-        true => log.json().init(),
-        false => log.with_target(false).init(),
-    }
+    tollgate_process::log::init(args.log_json, "info");
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args))
 }
 
@@ -61,8 +55,10 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let resources = manifests::follow(&args.manifests, args.compile_options())
         .await
         .with_context(|| format!("cannot read the manifests in {}", args.manifests.display()))?;
-    let certificate =
-        args.tls_cert.zip(args.tls_key).map(|(certificate, key)| CertificateFiles { certificate, key }.into());
+    let certificate = args
+        .tls_cert
+        .zip(args.tls_key)
+        .map(|(certificate, key)| CertificateFiles { certificate, key }.into());
     let scheme = if certificate.is_some() { "https" } else { "http" };
     let auth = Arc::new(TokenFile::new(args.token_file));
     let options = Options { certificate, auth, ..Options::default() };

@@ -24,7 +24,13 @@ use crate::snapshot::Snapshot;
 use apply::Applier;
 use client::Client;
 pub use report::Observed;
-use std::{io, path::PathBuf, sync::Arc, thread};
+use std::{
+    io,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 use tollgate_proto::Kind;
 
@@ -65,6 +71,12 @@ pub struct Status {
     pub connected: bool,
     /// Why it could not be opened, or ended, last.
     pub error: Option<String>,
+    /// When it was open last; the start of the process before it was.
+    pub heard: Option<Instant>,
+    /// The configuration in force.
+    pub generation: u64,
+    /// Resources that are rejected.
+    pub rejected: usize,
 }
 
 /// Begins to follow the control plane, on a thread of its own: decoding and compiling must not take time from requests.
@@ -76,7 +88,13 @@ pub fn start(options: Options) -> io::Result<Source> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (applier, restored) = restore(&options);
     let (snapshots, receiver) = watch::channel(applier.snapshot().clone());
-    let first = Status { ready: restored, missing: applier.missing(), ..Status::default() };
+    let first = Status {
+        ready: restored,
+        missing: applier.missing(),
+        heard: Some(Instant::now()),
+        generation: applier.snapshot().generation,
+        ..Status::default()
+    };
     let (status, status_receiver) = watch::channel(first);
     let observed = watch::Sender::new(Observed::default());
     let client = Client::new(options, applier, snapshots, status, observed.subscribe());
@@ -106,8 +124,8 @@ fn restore(options: &Options) -> (Applier, bool) {
 // === impl Source ===
 
 impl Source {
-    /// Waits until there is a configuration to serve, and says why there is none yet; false when there never will be.
-    pub async fn wait_ready(&mut self) -> bool {
+    /// Waits until there is a configuration to serve, and tells why there is none yet; false when there never will be.
+    pub async fn wait_ready(&mut self, tell: impl Fn(&str)) -> bool {
         let mut told = None;
         loop {
             let status = self.status.borrow_and_update().clone();
@@ -117,6 +135,7 @@ impl Source {
             let why = status.why();
             if told.as_ref() != Some(&why) {
                 tracing::info!("not ready: {why}");
+                tell(&why);
                 told = Some(why);
             }
             if self.status.changed().await.is_err() {
@@ -129,17 +148,20 @@ impl Source {
 // === impl Status ===
 
 impl Status {
+    /// How old the configuration may be: the time since the control plane was connected.
+    pub fn age(&self) -> Duration {
+        self.heard.filter(|_| !self.connected).map_or(Duration::ZERO, |heard| heard.elapsed())
+    }
+
     /// Why it is not ready, in words.
     pub fn why(&self) -> String {
         let missing: Vec<_> = self.missing.iter().map(|kind| kind.as_str()).collect();
         let missing = missing.join(", ");
         match (&self.error, self.connected) {
             _ if self.ready => "ready".to_owned(),
-            (_, true) => format!("waiting for the operator's {missing}"),
-            (Some(error), false) => {
-                format!("no configuration yet, and the operator cannot be reached: {error}")
-            }
-            (None, false) => "no configuration yet: connecting to the operator".to_owned(),
+            (_, true) => format!("it has not sent its {missing} yet"),
+            (Some(error), false) => format!("it cannot be reached: {error}"),
+            (None, false) => "connecting".to_owned(),
         }
     }
 }

@@ -4,7 +4,14 @@ use super::{
     Context, Outcome, Shared, access::Grant, catalog::PAUSE, http, record::Draft, running::Ticket, tools,
     upstream::Upstream,
 };
-use crate::{body::Body, model::ObjectId};
+use crate::{
+    body::Body,
+    model::ObjectId,
+    telemetry::{
+        inbound,
+        outbound::{self, McpCall},
+    },
+};
 use ::http::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
@@ -19,6 +26,7 @@ use tollgate_mcp::{
     sse,
     upstream::{Incoming, UpstreamError, forward},
 };
+use tollgate_process::trace::{self, Place};
 
 /// Load balancers drop connections that are silent for 60 s.
 const PACE: Pace = Pace { quiet: Duration::from_secs(10), keep_alive: Duration::from_secs(15) };
@@ -69,11 +77,15 @@ struct Job {
     tool: Box<str>,
     draft: Draft,
     ticket: Option<Ticket>,
+    place: Option<Arc<Place>>,
+    request: Option<McpCall>,
 }
 
 /// Begins a call. A tool that the caller does not see does not exist.
 pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) -> Outcome {
+    let place = inbound::mcp(request, cx.key.id());
     let mut draft = Draft::new(cx.key, cx.caller, request, name);
+    draft.traced(place.as_deref());
     let (upstream, tool) = match find(cx, name).await {
         Found::Tool(upstream, tool) => (upstream, tool),
         Found::Dead(server, error) => {
@@ -93,7 +105,12 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
     };
     draft.server(upstream.server.id.shared());
     let id = upstream.wire.next_id();
-    let Some(message) = forward::call(request, id, &tool) else {
+    if let Some(place) = &place {
+        place.rename(format!("tools/call {name}"));
+    }
+    let asked = McpCall::begin(&upstream.server, "tools/call", Some(&tool), place.as_ref());
+    let traceparent = outbound::traceparent(asked.place().map(|place| &**place));
+    let Some(message) = forward::call(request, id, &tool, traceparent.as_deref()) else {
         let error = RpcError::new(INTERNAL, "The call could not be forwarded");
         return Outcome::Message(Reply::error(200, Some(request.id), &error));
     };
@@ -111,9 +128,11 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
         tool,
         draft,
         ticket: session.map(|s| Ticket::new(cx.shared, principal, s, request.id)),
+        place: place.clone(),
+        request: Some(asked),
     };
     let (events, receiver) = mpsc::channel(QUEUE);
-    tokio::spawn(job.run(events));
+    cx.shared.jobs.spawn(trace::scope(place, job.run(events)));
     Outcome::Call(Box::new(Started { events: receiver, pace: PACE }))
 }
 
@@ -198,22 +217,38 @@ impl Job {
                 time::sleep(grace).await;
             }
         };
+        let shared = self.shared.clone();
         let outcome = tokio::select! {
-            outcome = self.call(&events) => Some(outcome),
-            () = cancelled => None,
-            () = gone => None,
+            outcome = self.call(&events) => Ok(outcome),
+            () = cancelled => Err("cancelled by the client"),
+            () = gone => Err("cancelled by the client"),
+            () = shared.ended.cancelled() => Err("the gateway was stopped"),
         };
+        self.answered(&outcome);
         let answer = match outcome {
-            Some(Ok(answer)) => answer,
-            Some(Err(error)) => {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
                 self.draft.failed(&error.to_string());
                 self.failure(&words(&self.upstream.server.id, &self.tool, &error))
             }
-            None => self.give_up(),
+            Err(why) => self.give_up(why),
         };
         self.draft.answered(&answer);
         let gone = events.send(Event::Answer(answer)).await.is_err();
         (self.shared.sink)(self.draft.finish(gone));
+        if let Some(place) = &self.place {
+            place.end();
+        }
+    }
+
+    /// The server's part is over.
+    fn answered(&mut self, outcome: &Result<Result<String, UpstreamError>, &'static str>) {
+        let Some(request) = self.request.take() else { return };
+        request.ended(match outcome {
+            Ok(Ok(answer)) => outbound::mcp_failure(answer),
+            Ok(Err(error)) => Some((outbound::mcp_class(error).into(), error.to_string())),
+            Err(why) => Some(("cancelled".into(), (*why).to_owned())),
+        });
     }
 
     async fn call(&mut self, events: &mpsc::Sender<Event>) -> Result<String, UpstreamError> {
@@ -230,20 +265,21 @@ impl Job {
             }
         };
         let idle = self.upstream.server.timeouts.call;
-        let answer =
-            self.upstream.request(&self.owner, id, idle, |peer| peer.post(message.clone()), heard).await?;
+        let from = self.request.as_ref().and_then(|request| request.place().cloned());
+        let asked = self.upstream.request(&self.owner, id, idle, |peer| peer.post(message.clone()), heard);
+        let answer = trace::scope(from, asked).await?;
         self.draft.heard();
         reply::relay(&answer.text, &self.client_id, self.era)
             .ok_or_else(|| UpstreamError::Malformed("it cannot be passed on".into()))
     }
 
-    /// The client does not want the answer any more: the upstream is told.
-    fn give_up(&mut self) -> String {
+    /// Nobody wants the answer any more: the upstream is told.
+    fn give_up(&mut self, why: &str) -> String {
         if let Some(peer) = self.upstream.sessions.known(&self.owner) {
             self.upstream.cancel(&peer, self.id);
         }
-        self.draft.failed("cancelled by the client");
-        RpcError::new(CANCELLED, "Cancelled by the client").to_message(Some(&self.client_id))
+        self.draft.failed(why);
+        RpcError::new(CANCELLED, format!("Given up: {why}")).to_message(Some(&self.client_id))
     }
 
     fn failure(&self, words: &str) -> String {

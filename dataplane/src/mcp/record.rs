@@ -8,6 +8,7 @@ use crate::{
         record::{Latency, RecordKind, ToolRecord},
     },
     snapshot::KeyNode,
+    telemetry::{self, ToolCalled},
 };
 use std::{sync::Arc, time::Instant};
 use tollgate_mcp::{
@@ -16,6 +17,7 @@ use tollgate_mcp::{
     json::{Object, string},
     message::Kind,
 };
+use tollgate_process::trace::Place;
 
 /// The most bytes of arguments, and of a result, that are kept.
 const MAX_CONTENT: usize = 1 << 20;
@@ -69,6 +71,13 @@ impl Draft {
         Draft { record, tool, since: caller.since }
     }
 
+    /// Where it is in its trace.
+    pub(super) fn traced(&mut self, place: Option<&Place>) {
+        if let Some(place) = place {
+            self.record.trace_id = Some(place.context().trace_id().to_string());
+        }
+    }
+
     /// The server that has the tool.
     pub(super) fn server(&mut self, server: Arc<str>) {
         self.tool.server = Some(server);
@@ -113,6 +122,17 @@ impl Draft {
         if gone {
             self.record.status = 499;
         }
+        let (tool, total) = (&self.tool, self.record.latency.total);
+        telemetry::tool_called(|| ToolCalled {
+            tool: tool.server.is_some().then(|| tool.tool.clone()),
+            error: match (tool.is_error, &self.record.error) {
+                (false, _) => None,
+                // By the MCP conventions: the result says `isError`.
+                (true, None) => Some("tool_error"),
+                (true, Some(_)) => Some("error"),
+            },
+            seconds: total as f64 / 1e6,
+        });
         self.record.kind = RecordKind::Tool(Box::new(self.tool));
         self.record
     }

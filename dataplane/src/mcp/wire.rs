@@ -3,6 +3,7 @@
 use crate::{
     body::{HttpClient, empty, full},
     model::Server,
+    telemetry::outbound,
 };
 use bytes::Bytes;
 use http::{
@@ -19,6 +20,7 @@ use std::{
     time::Duration,
 };
 use tollgate_mcp::upstream::{Answer, Exchange, Incoming, Post, UpstreamError};
+use tollgate_process::trace;
 
 const ACCEPTED: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION")));
@@ -128,6 +130,9 @@ impl Wire {
                 .map_err(|_| UpstreamError::Connection("its credentials are no header value".into()))?;
             value.set_sensitive(true);
             request = request.header(name, value);
+        }
+        if let (Some(headers), Some(place)) = (request.headers_mut(), trace::current()) {
+            outbound::inject(Some(&place), headers);
         }
         let body = match post {
             None => empty(),

@@ -15,6 +15,7 @@ use crate::{
     error::GatewayError,
     model::route::Backend,
     names, respond,
+    telemetry::{self, outbound::Attempt},
     upstream::send::{self, Operation},
 };
 use bytes::{Bytes, BytesMut};
@@ -194,10 +195,13 @@ async fn once(
     deadline: Duration,
 ) -> Result<Answered, Failed> {
     let route = candidate.route();
-    let headers = send::headers(&decoded.parts.headers, backend, outgoing.same);
+    let mut headers = send::headers(&decoded.parts.headers, backend, outgoing.same);
     let query = decoded.parts.uri.query().filter(|_| outgoing.same);
     let client = exchange.gateway.client(route.timeouts.connect).map_err(|e| Failed::ours(&e))?;
     exchange.leaving(decoded.at, deadline + route.timeouts.idle);
+    let before = exchange.record.attempts.len();
+    exchange.attempt = Attempt::begin(candidate, backend, decoded.head.stream, before)
+        .inspect(|attempt| attempt.inject(&mut headers));
     let body = outgoing.body.clone();
     let sent = send::send(&client, backend, Operation::Generate, query, headers, body, deadline).await;
     let failed = match sent {
@@ -218,6 +222,9 @@ async fn once(
         }
     };
     exchange.note(backend, &failed.error.message, failed.error.status);
+    if let Some(attempt) = exchange.attempt.take() {
+        attempt.failed(&failed.error, failed.used);
+    }
     // Errors of the client's making say nothing of the backend's health.
     if matches!(failed.error.status, 0 | 429 | 500..) {
         unhealthy(exchange, candidate, backend);
@@ -230,6 +237,7 @@ fn unhealthy(exchange: &Exchange, candidate: &Candidate, backend: &Backend) {
     let now = exchange.gateway.now();
     if exchange.gateway.health.failed(&route.id, &backend.name, &route.health, now) {
         tracing::warn!(route = %route.id, backend = %backend.name, for_s = route.health.eject_for.as_secs(), "backend ejected");
+        telemetry::ejected(&route.id.shared(), &backend.name);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     gateway::Gateway,
     respond,
     snapshot::{KeyNode, Snapshot},
+    telemetry,
     upstream::send::{self, Operation},
 };
 use bytes::Bytes;
@@ -80,7 +81,8 @@ async fn ask(gateway: &Gateway, candidate: &plan::Candidate, parts: &Parts, body
     let backend = candidate.backend()?;
     let timeouts = candidate.route().timeouts;
     let client = gateway.client(timeouts.connect).ok()?;
-    let headers = send::headers(&parts.headers, backend, true);
+    let mut headers = send::headers(&parts.headers, backend, true);
+    telemetry::outbound::inject(tollgate_process::trace::current().as_deref(), &mut headers);
     let query = parts.uri.query();
     let deadline = timeouts.first_byte.min(PATIENCE);
     let sent = send::send(&client, backend, Operation::CountTokens, query, headers, body, deadline).await;

@@ -8,8 +8,14 @@ use crate::{
     records::record::{Latency, ModelRecord, Record, RecordKind},
     request::plan::Candidate,
     snapshot::KeyNode,
+    telemetry::{
+        self, Served,
+        outbound::Attempt,
+        semconv::{self, attribute},
+    },
 };
 use http::HeaderMap;
+use opentelemetry::KeyValue;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -17,6 +23,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tollgate_ledger::charge::{Actual, Grant, Posting, Settled};
+use tollgate_process::trace::{self, Place};
 use tollgate_translate::{Format, Usage, answer::Summary};
 use uuid::Uuid;
 
@@ -48,6 +55,8 @@ pub struct Exchange {
     pub sent: bool,
     /// The closer estimate of the input's tokens.
     pub input_estimate: u64,
+    /// The attempt under way, when anybody wants to know.
+    pub attempt: Option<Attempt>,
     started: Instant,
     at: i64,
     first_byte: Option<Duration>,
@@ -58,6 +67,7 @@ pub struct Exchange {
     user_agent: Option<String>,
     metadata: Vec<(String, String)>,
     trace_id: Option<String>,
+    place: Option<Arc<Place>>,
     earlier: Earlier,
     finished: bool,
 }
@@ -82,6 +92,7 @@ impl Exchange {
         headers: &HeaderMap,
         at: i64,
     ) -> Self {
+        let place = trace::current();
         Exchange {
             gateway,
             id,
@@ -94,6 +105,7 @@ impl Exchange {
             candidate: None,
             sent: false,
             input_estimate: 0,
+            attempt: None,
             started: Instant::now(),
             at,
             first_byte: None,
@@ -103,7 +115,11 @@ impl Exchange {
             session: text(headers, &names::CLAUDE_SESSION, MAX_SESSION),
             user_agent: user_agent(headers),
             metadata: metadata(headers),
-            trace_id: trace_id(headers),
+            trace_id: place
+                .as_ref()
+                .map(|place| place.context().trace_id().to_string())
+                .or_else(|| trace_id(headers)),
+            place,
             earlier: Earlier::default(),
             finished: false,
         }
@@ -177,6 +193,9 @@ impl Exchange {
     /// Notes the answer's first byte.
     pub fn first_byte(&mut self) {
         self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        if let Some(attempt) = &mut self.attempt {
+            attempt.first_byte();
+        }
     }
 
     /// Notes what the client is told.
@@ -203,7 +222,11 @@ impl Exchange {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        match self.usage(&summary) {
+        let last = self.usage(&summary);
+        if let Some(attempt) = self.attempt.take() {
+            attempt.answered(&summary, last);
+        }
+        match last {
             Some(usage) => {
                 let (cost, settled) = self.charge(usage);
                 self.earlier.add(usage, cost, settled);
@@ -260,6 +283,39 @@ impl Exchange {
         }
     }
 
+    /// Says of the server's span, and to the metrics, what became of the request.
+    fn tell(&self, latency: &Latency) {
+        let record = &self.record;
+        if let Some(place) = self.place.as_ref().filter(|place| place.records()) {
+            let mut all = vec![
+                KeyValue::new(attribute::OPERATION, semconv::operation::CHAT),
+                KeyValue::new(attribute::KEY, self.node.id().shared()),
+                KeyValue::new(attribute::REQUEST_MODEL, record.model_asked.clone()),
+                KeyValue::new(attribute::REQUEST_STREAM, record.stream),
+            ];
+            let mut add = |name, value: Option<String>| all.extend(value.map(|v| KeyValue::new(name, v)));
+            add(attribute::CONVERSATION, self.session.clone());
+            add(attribute::ROUTE, record.route.as_deref().map(str::to_owned));
+            add(attribute::BACKEND, record.backend.clone());
+            all.extend(record.cost.map(|nano| KeyValue::new(attribute::COST, nano as f64 / 1e9)));
+            place.set(all);
+        }
+        let seconds = |micros: u64| micros as f64 / 1e6;
+        let backend = self.candidate.as_ref().and_then(|candidate| candidate.backend());
+        telemetry::served(|| Served {
+            key: self.node.id().shared(),
+            provider: backend.map(|backend| semconv::provider(backend.provider)),
+            model: record.model.clone(),
+            status: self.status,
+            seconds: seconds(latency.total),
+            first: latency.first_byte.map(seconds),
+            output: record.usage.map_or(0, |usage| usage.output),
+            stream: record.stream,
+            cost: record.cost.unwrap_or(0),
+            overrun: record.overrun,
+        });
+    }
+
     fn submit(&mut self, postings: Vec<Posting>) {
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let policy = self.node.logging();
@@ -268,6 +324,7 @@ impl Exchange {
             first_byte: self.first_byte.map(micros),
             gateway: micros(self.gateway_time),
         };
+        self.tell(&latency);
         self.gateway.record(Record {
             id: self.id,
             kind: RecordKind::Model(Box::new(std::mem::take(&mut self.record))),

@@ -1,7 +1,7 @@
 //! Phase 5: the hold on all budgets and limits up the key's tree, atomically.
 
 use super::{Decoded, exchange::Exchange, plan::Candidate};
-use crate::{error::GatewayError, money};
+use crate::{error::GatewayError, money, telemetry};
 use tollgate_ledger::charge::{Ask, Decision};
 
 /// What the pass-through or the translation writes as output cap; `None` leaves the client's.
@@ -65,7 +65,10 @@ fn hold(
         expires: now.saturating_add(exchange.gateway.options.hold_ms),
     };
     match exchange.gateway.ledger.reserve(&levels, &ask) {
-        Decision::Refused(refusal) => Err(money::refused(&node, &refusal)),
+        Decision::Refused(refusal) => {
+            telemetry::refused(&refusal.reason);
+            Err(money::refused(&node, &refusal))
+        }
         Decision::Granted(grant) => {
             let sent = decoded.head.output_cap.as_ref().map(|c| c.tokens);
             let written = hold.writes.then_some(grant.output_cap);

@@ -22,24 +22,18 @@ use axum::Router;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 use tollgate_translate::Format;
 use tower::ServiceExt;
 use uuid::Uuid;
 
 /// One listener's service.
+#[derive(Clone)]
 pub struct Service {
     gateway: Arc<Gateway>,
     mcp: mcp::Endpoint,
     logs: Router,
     loopback: bool,
-    ready: AtomicBool,
 }
 
 // === impl Service ===
@@ -47,17 +41,16 @@ pub struct Service {
 impl Service {
     /// A service for a listener; `loopback`: it is bound to a loopback address.
     pub fn new(gateway: Arc<Gateway>, mcp: mcp::Endpoint, logs: Router, loopback: bool) -> Self {
-        Service { gateway, mcp, logs, loopback, ready: AtomicBool::new(true) }
+        Service { gateway, mcp, logs, loopback }
     }
 
-    /// Readiness off: no new work is wanted.
-    pub fn draining(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+    /// The same on another listener.
+    pub fn on(&self, loopback: bool) -> Self {
+        Service { loopback, ..self.clone() }
     }
 
-    /// Answers one request. Never fails: errors are answers.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let id = Uuid::now_v7();
+    /// Answers the request `id`. Never fails: errors are answers.
+    pub async fn answer(&self, request: Request<Incoming>, id: Uuid) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let endpoint = endpoint(&parts.method, &path);
@@ -73,9 +66,8 @@ impl Service {
             Endpoint::Logs => self.logs(Request::from_parts(parts, body)).await,
             Endpoint::Hello => Response::new(empty()),
             Endpoint::Welcome => text(StatusCode::OK, WELCOME),
-            Endpoint::Healthz => text(StatusCode::OK, "ok\n"),
-            Endpoint::Readyz if self.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
-            Endpoint::Readyz => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            // Readiness is the listener's to say, which knows when it ends.
+            Endpoint::Healthz | Endpoint::Readyz => text(StatusCode::OK, "ok\n"),
             Endpoint::WrongMethod(format, allow) => {
                 turned_away(body, wrong_method(format, &parts.method, &path, allow, id)).await
             }
@@ -185,7 +177,7 @@ async fn turned_away(body: Incoming, response: Response<Body>) -> Response<Body>
     response
 }
 
-fn format_of(endpoint: &Endpoint<'_>) -> Format {
+pub(super) fn format_of(endpoint: &Endpoint<'_>) -> Format {
     match endpoint {
         Endpoint::Generate(f)
         | Endpoint::Models(f, _)
@@ -196,7 +188,7 @@ fn format_of(endpoint: &Endpoint<'_>) -> Format {
     }
 }
 
-fn text(status: StatusCode, words: &'static str) -> Response<Body> {
+pub(super) fn text(status: StatusCode, words: &'static str) -> Response<Body> {
     let mut response = Response::new(full(words));
     *response.status_mut() = status;
     response

@@ -53,6 +53,38 @@ pub fn endpoint<'a>(method: &Method, path: &'a str) -> Endpoint<'a> {
     provider(method, prefix, rest)
 }
 
+/// A path as it is counted: a pattern, of which there are few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The pattern.
+    pub pattern: &'static str,
+    /// The name of its span.
+    pub span: &'static str,
+    /// Whether it has one: probes and pages are no part of anybody's trace.
+    pub traced: bool,
+}
+
+/// The pattern of a path.
+pub fn route(path: &str) -> Route {
+    let traced = |pattern, span| Route { pattern, span, traced: true };
+    let untraced = |pattern| Route { pattern, span: "", traced: false };
+    match path {
+        "/anthropic/v1/messages" | "/v1/messages" => traced("/v1/messages", "POST /v1/messages"),
+        "/openai/v1/chat/completions" | "/v1/chat/completions" => {
+            traced("/v1/chat/completions", "POST /v1/chat/completions")
+        }
+        "/anthropic/v1/messages/count_tokens" | "/v1/messages/count_tokens" => {
+            traced("/v1/messages/count_tokens", "POST /v1/messages/count_tokens")
+        }
+        "/mcp" => traced("/mcp", "POST /mcp"),
+        "/healthz" | "/readyz" | "/" => untraced("probe"),
+        _ if path.starts_with("/mcp/") => traced("/mcp/{server}", "POST /mcp/{server}"),
+        _ if path == "/logs" || path.starts_with("/logs/") => untraced("/logs"),
+        _ if path.ends_with("/v1/models") || path.contains("/v1/models/") => untraced("/v1/models"),
+        _ => untraced("other"),
+    }
+}
+
 fn ours(path: &str) -> Option<Endpoint<'_>> {
     Some(match path {
         "/" => Endpoint::Welcome,

@@ -7,11 +7,7 @@ use hyper::{body::Frame, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tollgate_dataplane::{
     body::{self, http_client},
     gateway::{Gateway, Options},
@@ -23,13 +19,14 @@ use tollgate_dataplane::{
     },
     records::Record,
     request::identify,
-    serve::{self, dispatch::Service},
+    serve::{self, Drain, Listener, Stop, dispatch::Service, front::Front},
     snapshot::Snapshot,
 };
 use tollgate_ledger::{
     budget::{Budget, Limit, Period},
     memory::MemoryStore,
 };
+use tollgate_process::readiness::Readiness;
 use tollgate_translate::{Provider, price::Price};
 
 /// One nano-USD a token of input, two of output: costs can be counted by hand.
@@ -67,8 +64,8 @@ pub struct World {
     pub address: SocketAddr,
     pub gateway: Arc<Gateway>,
     pub records: Arc<Mutex<Vec<Record>>>,
-    stop: oneshot::Sender<()>,
-    served: JoinHandle<std::io::Result<()>>,
+    stop: Stop,
+    served: JoinHandle<std::io::Result<tokio::time::Instant>>,
 }
 
 pub async fn upstream(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Upstream {
@@ -217,16 +214,18 @@ pub async fn world_with(
     let service = Service::new(gateway.clone(), endpoint, axum::Router::new(), true);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let stopped = async move { _ = stopped.await };
-    let served = tokio::spawn(serve::serve(listener, Arc::new(service), stopped, Duration::ZERO));
+    let front = Arc::new(Front::new(Readiness::default(), Options::default(), true));
+    front.open(&service);
+    let stop = Stop::default();
+    let listeners = vec![Listener { socket: listener, tls: None, front }];
+    let served = tokio::spawn(serve::serve(listeners, stop.clone(), Drain::default()));
     World { address, gateway, records, stop, served }
 }
 
 impl World {
     /// Ends the gateway without patience; returns the records it leaves.
     pub async fn stop(self) -> Vec<Record> {
-        self.stop.send(()).unwrap();
+        self.stop.drain.cancel();
         self.served.await.unwrap().unwrap();
         std::mem::take(&mut self.records.lock())
     }

@@ -82,7 +82,13 @@ impl Claude {
 
     /// `claude -p PROMPT --output-format json`.
     pub async fn ask(&self, prompt: &str) -> anyhow::Result<Said> {
+        self.ask_with(prompt, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn ask_with(&self, prompt: &str, more: &[&str]) -> anyhow::Result<Said> {
         let mut args = vec!["-p", prompt, "--output-format", "json"];
+        args.extend(more);
         if let Some(model) = &self.model {
             args.extend(["--model", model]);
         }

@@ -1,5 +1,6 @@
 //! Resources with their bytes and versions, encoded once for all streams, and when a change is published.
 
+use crate::telemetry::metrics;
 use bytes::Bytes;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -142,6 +143,7 @@ fn secrets_of(resource: &Resource) -> Vec<ResourceId> {
 /// within the pace's quiet publishes nothing.
 pub fn publish(mut source: watch::Receiver<Arc<Resources>>, pace: Pace) -> watch::Receiver<Arc<Published>> {
     let first = source.borrow_and_update().clone();
+    metrics().published(first.iter().count());
     let (sender, receiver) = watch::channel(Arc::new(Published::new(first)));
     tokio::spawn(async move {
         while changed(&mut source, &sender).await {
@@ -151,6 +153,7 @@ pub fn publish(mut source: watch::Receiver<Arc<Resources>>, pace: Pace) -> watch
             sender.send_if_modified(|current| {
                 let differs = current.version != next.version;
                 if differs {
+                    metrics().published(next.resources.iter().count());
                     *current = Arc::new(next);
                 }
                 differs

@@ -1,6 +1,7 @@
 //! What gateways say of themselves: what is in force there, what was rejected and why, how they are, and what they see.
 
 use super::auth::Identity;
+use crate::telemetry::metrics;
 use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -130,6 +131,12 @@ impl Nodes {
     }
 
     fn changed(&self) {
+        let nodes = self.all();
+        let mut rejected: BTreeMap<_, _> = Kind::ALL.into_iter().map(|kind| (kind.as_str(), 0)).collect();
+        for id in nodes.iter().flat_map(|node| node.rejected.keys()) {
+            *rejected.entry(id.kind.as_str()).or_default() += 1;
+        }
+        metrics().gateways(nodes.len(), &rejected);
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 }

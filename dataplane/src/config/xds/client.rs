@@ -171,9 +171,11 @@ impl Client {
         if ready && (changed || !self.status.borrow().ready) {
             self.publish();
         }
+        let standing = (self.applier.snapshot().generation, self.applier.standing().rejected.len());
         self.status.send_if_modified(|status| {
             let before = status.clone();
             (status.ready, status.missing) = (ready, missing);
+            (status.generation, status.rejected) = standing;
             *status != before
         });
         self.report();
@@ -235,7 +237,9 @@ impl Client {
             None => tracing::debug!("the operator ended the stream: connecting again"),
         }
         self.status.send_modify(|status| {
-            status.connected = false;
+            if std::mem::take(&mut status.connected) {
+                status.heard = Some(std::time::Instant::now());
+            }
             status.error = error;
         });
     }
