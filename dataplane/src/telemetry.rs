@@ -17,9 +17,6 @@ pub mod outbound;
 pub mod semconv;
 mod watched;
 
-#[cfg(test)]
-mod tests;
-
 use events::Event;
 use opentelemetry_sdk::trace::SdkTracer;
 use std::{

@@ -3,6 +3,7 @@
 //! Within one process the compiler's rule holds that a bad object takes no other with it; and a file in which something
 //! cannot be read counts, whole, as it last was good, so that half a save removes nothing.
 
+use crate::telemetry;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -128,7 +129,7 @@ impl Folder {
             input.namespaces.extend(read.file.namespaces.clone());
             said.extend(read.problems.iter().cloned());
         }
-        let compiled = compile(&input);
+        let compiled = telemetry::compiling(|| compile(&input));
         for status in &compiled.statuses {
             let dangling = status.of_condition(RESOLVED_REFS);
             let refused = status.problems.iter().filter(|_| !status.is_accepted());

@@ -9,9 +9,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tollgate_crds::compile::Options as CompileOptions;
 use tollgate_operator::{
-    manifests,
+    manifests, telemetry,
     xds::{Options, Server, TokenFile, listen::CertificateFiles},
 };
+use tollgate_process::{admin, readiness::Readiness, telemetry::Telemetry};
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Allow endpoints at private and cluster addresses.
     #[arg(long)]
     allow_private_endpoints: bool,
+    /// Where /healthz, /readyz and /metrics are answered, in plain HTTP. Off when not given.
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
     /// Log as JSON lines.
     #[arg(long)]
     log_json: bool,
@@ -45,10 +49,21 @@ pub(crate) struct Args {
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     tollgate_process::log::init(args.log_json, "info");
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args))
+    let telemetry = telemetry::start("", args.admin_listen.is_some());
+    let ended =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args, &telemetry));
+    telemetry.stop();
+    ended
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
+async fn serve(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let readiness = Readiness::default();
+    let waiting = readiness.wait_for(format!("reading the manifests in {}", args.manifests.display()));
+    if let Some(address) = args.admin_listen {
+        let address = admin::start(address, readiness.clone(), telemetry.prometheus())
+            .with_context(|| format!("cannot listen on {address} (--admin-listen)"))?;
+        tracing::info!("admin port on http://{address}");
+    }
     let listener = TcpListener::bind(args.xds_listen)
         .await
         .with_context(|| format!("cannot listen on {}", args.xds_listen))?;
@@ -64,13 +79,14 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let options = Options { certificate, auth, ..Options::default() };
     let stop = CancellationToken::new();
     tracing::info!("listening on {scheme}://{}", listener.local_addr()?);
-    tokio::spawn(end(stop.clone()));
+    drop(waiting);
+    tokio::spawn(end(stop.clone(), readiness));
     Server::new(resources, options, stop).serve(listener).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn end(stop: CancellationToken) {
+async fn end(stop: CancellationToken, readiness: Readiness) {
     let Ok(mut term) = signal(SignalKind::terminate()) else {
         tracing::warn!("SIGTERM cannot be waited for");
         return;
@@ -79,6 +95,7 @@ async fn end(stop: CancellationToken) {
         _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
+    readiness.drain();
     stop.cancel();
 }
 

@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tollgate_process::{
     telemetry::{Options, Telemetry},
@@ -108,6 +108,17 @@ pub fn metrics() -> &'static Metrics {
 pub fn span(name: &'static str) -> Option<Arc<Place>> {
     let above = trace::current();
     trace::begin(TRACER.get(), name, SpanKind::Internal, above.as_deref().map(Place::context))
+}
+
+/// Runs a compilation of all objects: in a span, and timed.
+pub fn compiling<T>(compile: impl FnOnce() -> T) -> T {
+    let (span, began) = (span("compile"), Instant::now());
+    let compiled = compile();
+    metrics().compiled(began.elapsed());
+    if let Some(span) = span {
+        span.end();
+    }
+    compiled
 }
 
 // === impl Metrics ===

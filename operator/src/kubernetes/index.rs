@@ -244,7 +244,7 @@ impl Index {
             namespaces: self.namespaces.as_ref().clone(),
             ..self.input.clone()
         };
-        let mut compiled = compile(&input);
+        let mut compiled = crate::telemetry::compiling(|| compile(&input));
         for resource in &self.pushed {
             compiled.resources.insert(resource.clone());
         }
