@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bridge, relay};
+use crate::{bridge, records::flags::PostgresArgs, relay};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -38,7 +38,10 @@ pub struct Args {
     /// cluster the operator tells.
     #[arg(long, value_name = "FILE")]
     pub token_issuer: Option<PathBuf>,
-    /// Folder for records (SQLite), created when absent.
+    /// Where records are kept that all gateways share.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
+    /// Folder for records (SQLite, or what waits for PostgreSQL), created when absent.
     #[arg(long, env = "TOLLGATE_DATA", default_value = "tollgate-data", value_name = "DIR")]
     pub data: PathBuf,
     /// Host name under which the gateway may be called (repeatable); loopback names always may.

@@ -115,9 +115,8 @@ async fn end(
 async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Result<Started> {
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
     let (snapshots, configuration) = snapshots(args, waiting).await?;
-    let (recorder, store) = records::open(records::Location::File(args.data.join("records.sqlite")))
-        .await
-        .context("cannot open the records")?;
+    let (recorder, store) =
+        records::open(args.postgres.location(&args.data)).await.context("cannot open the records")?;
     let (first, counted) = (snapshots.borrow().clone(), recorder.clone());
     telemetry::watch_records(move || counted.counts());
     let gateway = gateway(options, first, &recorder, &store).await?;

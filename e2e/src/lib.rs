@@ -23,4 +23,5 @@ pub mod gateway;
 pub mod http;
 pub mod lab;
 pub mod mcp_server;
+pub mod postgres;
 pub mod provider;

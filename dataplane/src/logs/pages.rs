@@ -4,7 +4,7 @@ pub(super) mod list;
 pub(super) mod record;
 pub(super) mod spend;
 
-use crate::records::{Kept, Listed};
+use crate::records::{Kept, Listed, Store};
 use uuid::Uuid;
 
 use super::format::{duration, instant, short, usd, utc};
@@ -47,6 +47,16 @@ pub(super) const PERIODS: &[(&str, &str)] = &[
 /// Now, Unix milliseconds.
 pub(super) fn now() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+/// What whoever looks should know of the records themselves. Not why: an error's words are for the log.
+pub(super) fn notice(store: &Store) -> Option<String> {
+    let trouble = store.trouble()?;
+    Some(format!(
+        "Since {} UTC the records' database has not taken what this gateway records. Requests are served all the same; \
+         their records wait here and are delivered when it is back.",
+        instant(trouble.since)
+    ))
 }
 
 /// An id from a URL.

@@ -1,6 +1,7 @@
 //! Headers that every answer carries, assets, and errors in words.
 
 use super::{Viewer, params::BadParam};
+use crate::records;
 use askama::Template;
 use axum::{
     Json,
@@ -39,7 +40,13 @@ pub(super) enum Failure {
     NotFound,
     /// The store cannot be read.
     #[error("The record store cannot be read now. The gateway's own log has the reason.")]
-    Store(#[from] sqlx::Error),
+    Store(sqlx::Error),
+    /// The records' database is away.
+    #[error(
+        "The records' database does not answer now, so they cannot be shown. Requests are served all the same; their \
+         records wait in the gateways and are delivered when it is back."
+    )]
+    Away(sqlx::Error),
     /// A page cannot be rendered.
     #[error("The page cannot be rendered.")]
     Render(#[from] askama::Error),
@@ -124,16 +131,24 @@ impl Failure {
         match self {
             Failure::Bad(_) => StatusCode::BAD_REQUEST,
             Failure::NotFound => StatusCode::NOT_FOUND,
+            Failure::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Store(_) | Failure::Render(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     fn log(&self) {
         match self {
+            Failure::Away(error) => tracing::warn!(%error, "Records cannot be read: their database is away."),
             Failure::Store(error) => tracing::error!(%error, "Records cannot be read."),
             Failure::Render(error) => tracing::error!(%error, "A page cannot be rendered."),
             Failure::Bad(_) | Failure::NotFound => {}
         }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        if records::is_away(&error) { Failure::Away(error) } else { Failure::Store(error) }
     }
 }
 
@@ -143,6 +158,7 @@ impl IntoResponse for Failure {
         let title = match self {
             Failure::Bad(_) => "That address is not understood",
             Failure::NotFound => "No such record",
+            Failure::Away(_) => "Records cannot be shown now",
             Failure::Store(_) | Failure::Render(_) => "Something went wrong here",
         };
         let frame = Frame::new("", &Viewer::Nobody, &HeaderMap::new());
@@ -163,6 +179,7 @@ impl IntoResponse for ApiFailure {
         let kind = match self.0 {
             Failure::Bad(_) => "invalid_request_error",
             Failure::NotFound => "not_found_error",
+            Failure::Away(_) => "overloaded_error",
             Failure::Store(_) | Failure::Render(_) => "api_error",
         };
         (self.0.status(), Json(json!({"error": {"type": kind, "message": self.0.to_string()}})))

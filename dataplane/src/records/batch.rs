@@ -2,37 +2,42 @@
 
 use super::{
     content::{ContentRow, Pieces, Splitter},
-    entry::{BindError, Entry, Kept, RecordRow},
-    insert::{Insert, insert},
+    db::Sql,
+    entry::{Entry, Kept},
+    insert::Insert,
     recorder::Queued,
-    sums::Sums,
-    trees::TreeIds,
+    rows::RecordRow,
+    trees::Path,
 };
-use sqlx::{Arguments as _, Connection as _, Row as _, SqliteConnection, sqlite::SqliteArguments};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-/// Rows under way to the store.
+/// Rows under way to the store. What the database gives (the order of writing, ids of paths) they get when they are
+/// written: a batch may be tried more than once.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    records: Vec<RecordRow>,
-    contents: Vec<ContentRow>,
-    pieces: Pieces,
-    words: Vec<WordsRow>,
-    suggestions: Vec<SuggestionRow>,
+    pub(crate) records: Vec<RecordRow>,
+    pub(crate) contents: Vec<ContentRow>,
+    pub(crate) pieces: Pieces,
+    pub(crate) words: Vec<WordsRow>,
+    pub(crate) suggestions: Vec<SuggestionRow>,
+    paths: Vec<Path>,
+    places: HashMap<Path, usize>,
 }
 
 /// A row of the search index.
 #[derive(Debug)]
-struct WordsRow {
-    seq: i64,
-    text: String,
+pub(crate) struct WordsRow {
+    at: usize,
+    pub(crate) seq: i64,
+    pub(crate) text: String,
 }
 
 /// A row of `suggestions`.
 #[derive(Debug)]
-struct SuggestionRow {
-    tool_use_id: String,
+pub(crate) struct SuggestionRow {
+    at: usize,
     seq: i64,
+    tool_use_id: String,
 }
 
 // === impl Batch ===
@@ -43,7 +48,7 @@ impl Batch {
     }
 
     /// Adds a record as it came from the request path.
-    pub(crate) fn add(&mut self, seq: i64, queued: Queued, trees: &mut TreeIds, splitter: &mut Splitter) {
+    pub(crate) fn add(&mut self, queued: Queued, splitter: &mut Splitter) {
         let mut record = queued.record;
         let mut entry = Entry::take(&mut record);
         if queued.dropped {
@@ -52,34 +57,45 @@ impl Batch {
         splitter.redact_words(&mut entry);
         let content = splitter.prepare(&record, &entry, &mut self.pieces);
         if let Some(mut row) = content.row {
-            row.seq = seq;
+            row.at = self.len();
             self.contents.push(row);
         }
-        self.words(seq, &entry, &content.prompt.words, &content.reply.words);
-        self.entry(seq, entry, trees);
+        self.words(&entry, &content.prompt.words, &content.reply.words);
+        self.entry(entry);
         if let Some(row) = self.records.last_mut() {
             (row.prompt, row.reply) = (content.prompt.line, content.reply.line);
         }
     }
 
-    /// Adds an entry that comes back from the spill file, without content.
-    pub(crate) fn add_spilled(&mut self, seq: i64, mut entry: Entry, trees: &mut TreeIds) {
+    /// Adds an entry without content: it comes back from the spill file, or out of the billing stream.
+    pub(crate) fn add_bare(&mut self, mut entry: Entry) {
         if entry.kept == Kept::Full {
             entry.kept = Kept::Dropped;
         }
-        self.words(seq, &entry, "", "");
-        self.entry(seq, entry, trees);
+        self.words(&entry, "", "");
+        self.entry(entry);
     }
 
-    fn entry(&mut self, seq: i64, entry: Entry, trees: &mut TreeIds) {
+    fn entry(&mut self, entry: Entry) {
+        let at = self.len();
         for (id, _) in entry.model.iter().flat_map(|m| &m.tool_calls) {
-            self.suggestions.push(SuggestionRow { tool_use_id: id.clone(), seq });
+            self.suggestions.push(SuggestionRow { at, seq: 0, tool_use_id: id.clone() });
         }
-        let tree = trees.id(&entry.tree);
-        self.records.push(RecordRow { seq, tree, entry, prompt: None, reply: None });
+        let path = self.path(&entry);
+        self.records.push(RecordRow { at, path, seq: 0, tree: 0, entry, prompt: None, reply: None });
     }
 
-    fn words(&mut self, seq: i64, entry: &Entry, prompt: &str, reply: &str) {
+    fn path(&mut self, entry: &Entry) -> usize {
+        if let Some(place) = self.places.get(entry.tree.as_slice()) {
+            return *place;
+        }
+        let path = Path::from(entry.tree.as_slice());
+        self.paths.push(path.clone());
+        self.places.insert(path, self.paths.len() - 1);
+        self.paths.len() - 1
+    }
+
+    fn words(&mut self, entry: &Entry, prompt: &str, reply: &str) {
         let tool = entry.tool.as_ref().map_or("", |t| t.tool.as_str());
         let error = entry.error.as_deref().unwrap_or("");
         let calls = entry.model.iter().flat_map(|m| m.tool_calls.iter().map(|(_, name)| name.as_str()));
@@ -91,57 +107,37 @@ impl Batch {
             }
         }
         if !text.is_empty() {
-            self.words.push(WordsRow { seq, text });
+            self.words.push(WordsRow { at: self.len(), seq: 0, text });
         }
     }
 
-    /// Writes all of it or nothing. Records that are already stored (a spill file that was replayed, but not yet removed)
-    /// are left out, their money too.
-    pub(crate) async fn write(
-        &mut self,
-        conn: &mut SqliteConnection,
-        trees: &mut TreeIds,
-    ) -> sqlx::Result<()> {
-        let mut known = false;
-        loop {
-            let mut tx = conn.begin().await?;
-            let written = insert(&mut tx, &self.records).await?;
-            if written != self.records.len() as u64 && !known {
-                tx.rollback().await?;
-                self.drop_stored(conn).await?;
-                known = true;
-                continue;
-            }
-            insert(&mut tx, trees.fresh()).await?;
-            insert(&mut tx, &self.contents).await?;
-            insert(&mut tx, &self.pieces.blocks).await?;
-            insert(&mut tx, &self.pieces.nodes).await?;
-            insert(&mut tx, &self.words).await?;
-            insert(&mut tx, &self.suggestions).await?;
-            Sums::of(&self.records).write(&mut tx).await?;
-            tx.commit().await?;
-            trees.committed();
-            return Ok(());
-        }
+    /// The paths whose ids [`Batch::place`] wants.
+    pub(crate) fn paths(&self) -> &[Path] {
+        &self.paths
     }
 
-    /// Leaves out records whose ids are stored, or come twice in the batch.
-    async fn drop_stored(&mut self, conn: &mut SqliteConnection) -> sqlx::Result<()> {
-        let mut seen = HashSet::new();
-        for row in &self.records {
-            let id = row.entry.id;
-            let stored = sqlx::query("SELECT 1 FROM records WHERE id = ?").bind(&id.as_bytes()[..]);
-            if let Some(row) = stored.fetch_optional(&mut *conn).await? {
-                let _: i64 = row.try_get(0)?;
-                seen.insert(id);
-            }
+    /// Gives all rows their ids of paths and their places in the order of writing.
+    pub(crate) fn place(&mut self, trees: &[i64], seq: impl Fn(usize) -> i64) {
+        for row in &mut self.records {
+            (row.tree, row.seq) = (trees.get(row.path).copied().unwrap_or(0), seq(row.at));
         }
-        self.records.retain(|row| seen.insert(row.entry.id));
-        let left: HashSet<i64> = self.records.iter().map(|row| row.seq).collect();
-        self.contents.retain(|row| left.contains(&row.seq));
-        self.words.retain(|row| left.contains(&row.seq));
-        self.suggestions.retain(|row| left.contains(&row.seq));
-        Ok(())
+        self.contents.iter_mut().for_each(|row| row.seq = seq(row.at));
+        self.words.iter_mut().for_each(|row| row.seq = seq(row.at));
+        self.suggestions.iter_mut().for_each(|row| row.seq = seq(row.at));
+    }
+
+    /// Leaves out records that `keep` does not want, with all that is theirs.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&RecordRow) -> bool) {
+        let before = self.records.len();
+        let mut keep = keep;
+        self.records.retain(|row| keep(row));
+        if self.records.len() == before {
+            return;
+        }
+        let left: HashSet<usize> = self.records.iter().map(|row| row.at).collect();
+        self.contents.retain(|row| left.contains(&row.at));
+        self.words.retain(|row| left.contains(&row.at));
+        self.suggestions.retain(|row| left.contains(&row.at));
     }
 
     /// What of it can be spilled, when it cannot be written.
@@ -157,9 +153,8 @@ impl Insert for WordsRow {
     const COLUMNS: usize = 2;
     const TAIL: &'static str = "";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(self.seq)?;
-        args.add(&*self.text)
+    fn bind(&self, to: &mut Sql) {
+        to.value(self.seq).value(&*self.text);
     }
 }
 
@@ -168,8 +163,7 @@ impl Insert for SuggestionRow {
     const COLUMNS: usize = 2;
     const TAIL: &'static str = " ON CONFLICT DO NOTHING";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(&*self.tool_use_id)?;
-        args.add(self.seq)
+    fn bind(&self, to: &mut Sql) {
+        to.value(&*self.tool_use_id).value(self.seq);
     }
 }

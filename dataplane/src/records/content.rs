@@ -1,7 +1,8 @@
 //! Turns a record's content into rows: blocks and nodes that are new, and the small rest. Runs on the writer's side.
 
 use super::{
-    entry::{BindError, Entry, Kept},
+    db::Sql,
+    entry::{Entry, Kept},
     insert::Insert,
     preview::{self, Said},
     record::{ModelRecord, Record, RecordKind, ToolRecord},
@@ -9,7 +10,6 @@ use super::{
     split::{Id, Parts, block_id, bounded, node_id, pack, without_cache_marks},
 };
 use serde_json::{Value, json};
-use sqlx::{Arguments as _, sqlite::SqliteArguments};
 use std::{borrow::Cow, collections::HashMap};
 use tollgate_translate::answer::{Block, Summary};
 
@@ -23,6 +23,9 @@ const KNOWN_MAX: usize = 1 << 16;
 /// A row of `contents`.
 #[derive(Debug, Default)]
 pub(crate) struct ContentRow {
+    /// Its record's place in the batch.
+    pub(crate) at: usize,
+    /// Given when it is written.
     pub(crate) seq: i64,
     request: Option<Vec<u8>>,
     answer: Option<Vec<u8>>,
@@ -34,19 +37,19 @@ pub(crate) struct ContentRow {
 /// A row of `blocks`.
 #[derive(Debug)]
 pub(crate) struct BlockRow {
-    id: Id,
+    pub(crate) id: Id,
     size: i64,
     body: Vec<u8>,
-    keep_until: i64,
+    pub(crate) keep_until: i64,
 }
 
 /// A row of `nodes`.
 #[derive(Debug)]
 pub(crate) struct NodeRow {
-    id: Id,
+    pub(crate) id: Id,
     parent: Option<Id>,
     block: Id,
-    keep_until: i64,
+    pub(crate) keep_until: i64,
 }
 
 /// What is known to be stored, and until when: two generations, so that it stays small and the busy stay in.
@@ -267,13 +270,11 @@ impl Insert for ContentRow {
     const COLUMNS: usize = 6;
     const TAIL: &'static str = "";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(self.seq)?;
-        args.add(self.request.as_deref())?;
-        args.add(self.answer.as_deref())?;
-        args.add(self.tools.as_deref())?;
-        args.add(self.system.as_deref())?;
-        args.add(self.thread.as_deref())
+    fn bind(&self, to: &mut Sql) {
+        to.value(self.seq);
+        for part in [&self.request, &self.answer, &self.tools, &self.system, &self.thread] {
+            to.value(part.as_deref());
+        }
     }
 }
 
@@ -283,11 +284,8 @@ impl Insert for BlockRow {
     const TAIL: &'static str = " ON CONFLICT (id) DO UPDATE SET keep_until = excluded.keep_until \
         WHERE excluded.keep_until > blocks.keep_until";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(&self.id[..])?;
-        args.add(self.size)?;
-        args.add(&self.body[..])?;
-        args.add(self.keep_until)
+    fn bind(&self, to: &mut Sql) {
+        to.value(&self.id[..]).value(self.size).value(&self.body[..]).value(self.keep_until);
     }
 }
 
@@ -297,10 +295,8 @@ impl Insert for NodeRow {
     const TAIL: &'static str = " ON CONFLICT (id) DO UPDATE SET keep_until = excluded.keep_until \
         WHERE excluded.keep_until > nodes.keep_until";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(&self.id[..])?;
-        args.add(self.parent.as_ref().map(|p| &p[..]))?;
-        args.add(&self.block[..])?;
-        args.add(self.keep_until)
+    fn bind(&self, to: &mut Sql) {
+        to.value(&self.id[..]).value(self.parent.as_ref().map(|p| &p[..]));
+        to.value(&self.block[..]).value(self.keep_until);
     }
 }

@@ -3,7 +3,6 @@
 use super::record::{ModelRecord, Record, RecordKind, ToolRecord};
 use crate::model::key::Content;
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::SqliteArguments;
 use std::{borrow::Cow, sync::Arc};
 use tollgate_ledger::{
     budget::{Limit, Window},
@@ -204,7 +203,7 @@ fn pairs(list: &[(String, String)]) -> Option<String> {
 }
 
 /// A list as a JSON array's text; `None` when empty.
-fn array<T: Serialize>(list: impl ExactSizeIterator<Item = T>) -> Option<String> {
+pub(super) fn array<T: Serialize>(list: impl ExactSizeIterator<Item = T>) -> Option<String> {
     if list.len() == 0 {
         return None;
     }
@@ -291,6 +290,11 @@ impl Kept {
     }
 }
 
+/// The databases' integers are signed: amounts beyond them stop at the largest.
+pub(crate) fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 // === impl Line ===
 
 impl From<Posting> for Line {
@@ -316,113 +320,4 @@ impl From<Line> for Posting {
             amount: line.amount,
         }
     }
-}
-
-// === The row ===
-
-/// An entry with what the writer adds to it.
-#[derive(Debug)]
-pub(crate) struct RecordRow {
-    pub(crate) seq: i64,
-    pub(crate) tree: i64,
-    pub(crate) entry: Entry,
-    pub(crate) prompt: Option<String>,
-    pub(crate) reply: Option<String>,
-}
-
-/// A failure to bind a value: never expected, every type here has an encoding that cannot fail.
-pub(crate) type BindError = sqlx::error::BoxDynError;
-
-/// SQLite's integers are signed: amounts beyond them stop at the largest.
-pub(crate) fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-impl super::insert::Insert for RecordRow {
-    const HEAD: &'static str = "INSERT INTO records (seq, id, at, expires, kind, tree, status, error, session, \
-        user_agent, trace_id, total_us, first_byte_us, gateway_us, content, prompt, reply, metadata, postings, \
-        api, stream, model_asked, model, answer_model, answer_id, route, backend, provider, stop, \
-        input, cache_read, cache_write, cache_write_1h, output, reasoning, web_searches, usage_estimated, \
-        cost, overrun, output_cap, attempts, degradations, tool_calls, \
-        server, tool, method, is_error, tool_use_id, suggested) VALUES ";
-    const COLUMNS: usize = 49;
-    const TAIL: &'static str = " ON CONFLICT (id) DO NOTHING";
-
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        use sqlx::Arguments as _;
-        let entry = &self.entry;
-        args.add(self.seq)?;
-        args.add(&entry.id.as_bytes()[..])?;
-        args.add(entry.at)?;
-        args.add(entry.expires)?;
-        args.add(i64::from(entry.kind))?;
-        args.add(self.tree)?;
-        args.add(i64::from(entry.status))?;
-        args.add(entry.error.as_deref())?;
-        args.add(entry.session.as_deref())?;
-        args.add(entry.user_agent.as_deref())?;
-        args.add(entry.trace_id.as_deref())?;
-        args.add(int(entry.total_us))?;
-        args.add(entry.first_byte_us.map(int))?;
-        args.add(int(entry.gateway_us))?;
-        args.add(entry.kept as i64)?;
-        args.add(self.prompt.as_deref())?;
-        args.add(self.reply.as_deref())?;
-        args.add(entry.metadata.as_deref())?;
-        args.add(array(entry.postings.iter()))?;
-        bind_model(entry.model.as_deref(), args)?;
-        bind_tool(entry.tool.as_deref(), args)
-    }
-}
-
-fn bind_model(model: Option<&ModelEntry>, args: &mut SqliteArguments) -> Result<(), BindError> {
-    use sqlx::Arguments as _;
-    let Some(m) = model else {
-        return nulls(24, args);
-    };
-    args.add(&*m.api)?;
-    args.add(m.stream)?;
-    args.add(&*m.model_asked)?;
-    args.add(m.model.as_deref())?;
-    args.add(m.answer_model.as_deref())?;
-    args.add(m.answer_id.as_deref())?;
-    args.add(m.route.clone())?;
-    args.add(m.backend.as_deref())?;
-    args.add(m.provider.as_deref())?;
-    args.add(m.stop.as_deref())?;
-    args.add(m.usage.map(|u| int(u.input)))?;
-    args.add(m.usage.map(|u| int(u.cache_read)))?;
-    args.add(m.usage.map(|u| int(u.cache_write)))?;
-    args.add(m.usage.map(|u| int(u.cache_write_1h)))?;
-    args.add(m.usage.map(|u| int(u.output)))?;
-    args.add(m.usage.map(|u| int(u.reasoning)))?;
-    args.add(m.usage.map(|u| int(u.web_searches)))?;
-    args.add(m.usage_estimated)?;
-    args.add(m.cost.map(int))?;
-    args.add(int(m.overrun))?;
-    args.add(m.output_cap.map(int))?;
-    args.add(m.attempts.as_deref())?;
-    args.add(m.degradations.as_deref())?;
-    args.add(array(m.tool_calls.iter()))
-}
-
-fn bind_tool(tool: Option<&ToolEntry>, args: &mut SqliteArguments) -> Result<(), BindError> {
-    use sqlx::Arguments as _;
-    let Some(t) = tool else {
-        return nulls(6, args);
-    };
-    args.add(t.server.clone())?;
-    args.add(&*t.tool)?;
-    args.add(&*t.method)?;
-    args.add(t.is_error)?;
-    args.add(t.tool_use_id.as_deref())?;
-    args.add(t.suggested)
-}
-
-fn nulls(count: usize, args: &mut SqliteArguments) -> Result<(), BindError> {
-    use sqlx::Arguments as _;
-    for _ in 0..count {
-        args.add(None::<i64>)?;
-    }
-    Ok(())
 }

@@ -1,7 +1,6 @@
 //! Many rows by few statements. Chunks come in four sizes only, so that the prepared statements are always cached.
 
-use super::entry::BindError;
-use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
+use super::db::{Sql, Tx, Value};
 
 /// A row of a table.
 pub(crate) trait Insert {
@@ -12,43 +11,48 @@ pub(crate) trait Insert {
     /// What follows the rows: a conflict clause.
     const TAIL: &'static str;
 
-    /// Binds the row's values in the order of its columns.
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError>;
+    /// Gives the row's values in the order of its columns.
+    fn bind(&self, to: &mut Sql);
 }
 
 /// Rows a statement, largest first.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
 /// Inserts all rows; returns how many were written (conflicts that do nothing are not).
-pub(crate) async fn insert<R: Insert>(conn: &mut SqliteConnection, rows: &[R]) -> sqlx::Result<u64> {
+pub(crate) async fn insert<'a, R: Insert + 'a>(
+    tx: &mut Tx,
+    rows: impl IntoIterator<Item = &'a R, IntoIter: ExactSizeIterator>,
+) -> sqlx::Result<u64> {
+    let mut rows = rows.into_iter();
     let mut left = rows.len();
-    let mut rows = rows.iter();
     let mut written = 0;
     for chunk in CHUNKS {
         while left >= chunk {
             left -= chunk;
-            let mut args = SqliteArguments::default();
-            for row in rows.by_ref().take(chunk) {
-                row.bind(&mut args).map_err(sqlx::Error::Encode)?;
-            }
-            // Only constants of this crate go into the text; every value is bound.
-            let sql = AssertSqlSafe(statement::<R>(chunk));
-            written += sqlx::query_with(sql, args).execute(&mut *conn).await?.rows_affected();
+            let mut sql = tx.sql();
+            statement::<R>(&mut sql, chunk);
+            rows.by_ref().take(chunk).for_each(|row| row.bind(&mut sql));
+            written += tx.execute(sql).await?;
         }
     }
     Ok(written)
 }
 
-fn statement<R: Insert>(rows: usize) -> String {
-    let mut sql = String::with_capacity(R::HEAD.len() + rows * (R::COLUMNS * 2 + 2) + R::TAIL.len());
-    sql.push_str(R::HEAD);
+fn statement<R: Insert>(sql: &mut Sql, rows: usize) {
+    sql.push(R::HEAD);
     for row in 0..rows {
-        sql.push_str(if row == 0 { "(?" } else { ",(?" });
+        sql.push(if row == 0 { "(?" } else { ",(?" });
         for _ in 1..R::COLUMNS {
-            sql.push_str(",?");
+            sql.push(",?");
         }
-        sql.push(')');
+        sql.push(")");
     }
-    sql.push_str(R::TAIL);
-    sql
+    sql.push(R::TAIL);
+}
+
+/// Binds so many NULLs of one type.
+pub(crate) fn nulls(to: &mut Sql, null: &Value, count: usize) {
+    (0..count).for_each(|_| {
+        to.value(null.clone());
+    });
 }

@@ -6,6 +6,7 @@ use super::{
     record::{Record, RecordKind},
     spill::Spill,
 };
+use parking_lot::Mutex;
 use std::{
     fmt,
     sync::{
@@ -77,6 +78,19 @@ pub(crate) struct Shared {
     pub(crate) content_dropped: AtomicU64,
     pub(crate) spilled: AtomicU64,
     pub(crate) lost: AtomicU64,
+    /// Who waits for a flush: then nothing waits for a database that is away.
+    flushing: AtomicUsize,
+    /// Since when the store does not take records, and why.
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// Why the store does not take records.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Trouble {
+    /// Since when, Unix milliseconds.
+    pub since: i64,
+    /// What it said last.
+    pub words: String,
 }
 
 /// Records in one transaction at most; also what wakes the writer early.
@@ -97,6 +111,8 @@ impl Recorder {
             content_dropped: 0.into(),
             spilled: 0.into(),
             lost: 0.into(),
+            flushing: 0.into(),
+            trouble: Mutex::new(None),
         };
         (Recorder { to, shared: Arc::new(shared) }, from)
     }
@@ -139,11 +155,18 @@ impl Recorder {
     /// Waits until all that was submitted before is stored (or spilled). For shutdown and tests.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
+        self.shared.flushing.fetch_add(1, Relaxed);
         if self.to.send(Message::Flush(done)).await.is_ok() {
             self.shared.full.notify_one();
             // An error means that the writer is gone: nothing is left to wait for.
             wait.await.unwrap_or(());
         }
+        self.shared.flushing.fetch_sub(1, Relaxed);
+    }
+
+    /// Why the store does not take records now; `None`: it does.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.shared.trouble()
     }
 
     /// Counters since the start.
@@ -204,6 +227,31 @@ fn drop_content(record: &mut Record) {
 // === impl Shared ===
 
 impl Shared {
+    /// Whether a batch may wait for a database that is away: what comes meanwhile has room in the queue.
+    pub(crate) fn has_room(&self) -> bool {
+        self.flushing.load(Relaxed) == 0
+            && self.queued.load(Relaxed) < self.bounds.records / 2
+            && self.bytes.load(Relaxed) < self.bounds.bytes / 2
+    }
+
+    /// The store took records.
+    pub(crate) fn well(&self) {
+        if self.trouble.lock().take().is_some() {
+            tracing::info!("Records are written again.");
+        }
+    }
+
+    /// The store did not take records.
+    pub(crate) fn ill(&self, words: &str) {
+        let mut trouble = self.trouble.lock();
+        let since = trouble.as_ref().map_or_else(|| jiff::Timestamp::now().as_millisecond(), |t| t.since);
+        *trouble = Some(Trouble { since, words: words.to_owned() });
+    }
+
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().clone()
+    }
+
     /// Spills an entry, or counts it as lost.
     pub(crate) fn spill(&self, entry: Entry) {
         if self.spill.as_ref().is_some_and(|spill| spill.put(entry)) {

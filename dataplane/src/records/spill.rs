@@ -34,6 +34,8 @@ struct Shared {
     pending: AtomicU64,
     /// Entries that could not be written to the file.
     failed: AtomicU64,
+    /// How large the file may grow.
+    most: u64,
 }
 
 /// A spill file set aside for reading.
@@ -45,10 +47,11 @@ pub(crate) struct Replay {
 // === impl Spill ===
 
 impl Spill {
-    /// A spill beside the store's file; starts its thread, which ends with the last clone.
-    pub(crate) fn open(store: &Path) -> io::Result<Self> {
-        let path = store.with_file_name("spill.jsonl");
-        let shared = Arc::new(Shared { path, file: Mutex::new(None), pending: 0.into(), failed: 0.into() });
+    /// A spill in `folder`, of `most` bytes at most; starts its thread, which ends with the last clone.
+    pub(crate) fn open(folder: &Path, most: u64) -> io::Result<Self> {
+        let path = folder.join("spill.jsonl");
+        let shared =
+            Arc::new(Shared { path, file: Mutex::new(None), pending: 0.into(), failed: 0.into(), most });
         let (to, from) = sync_channel(QUEUE_MAX);
         let thread = shared.clone();
         std::thread::Builder::new().name("records-spill".into()).spawn(move || thread.run(&from))?;
@@ -122,7 +125,12 @@ impl Shared {
         if file.is_none() {
             *file = Some(OpenOptions::new().create(true).append(true).open(&self.path)?);
         }
-        file.as_mut().map_or(Ok(()), |f| f.write_all(&line))
+        let Some(file) = file.as_mut() else { return Ok(()) };
+        if file.metadata()?.len().saturating_add(line.len() as u64) > self.most {
+            let words = format!("it has reached its {} bytes", self.most);
+            return Err(io::Error::new(io::ErrorKind::StorageFull, words));
+        }
+        file.write_all(&line)
     }
 }
 

@@ -10,45 +10,72 @@ pub(crate) mod list;
 pub(crate) mod spend;
 
 use super::{
+    db::{Dialect, Pool, Row},
     entry::{Line, Unit},
+    recorder::{Shared, Trouble},
     trees::Trees,
+    viewer::Viewer,
 };
-use sqlx::{Row as _, SqlitePool};
+use filter::Scope;
+use std::sync::Arc;
 use tollgate_ledger::charge::Posting;
 
 /// Reads the store. Cheap to clone. Readers never wait for the writer.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: SqlitePool,
-    trees: Trees,
+    pub(super) pool: Pool,
+    pub(super) trees: Trees,
+    shared: Arc<Shared>,
 }
 
 // === impl Store ===
 
 impl Store {
-    pub(crate) fn new(pool: SqlitePool, trees: Trees) -> Self {
-        Store { pool, trees }
+    pub(crate) fn new(pool: Pool, trees: Trees, shared: Arc<Shared>) -> Self {
+        Store { pool, trees, shared }
+    }
+
+    /// Why the store does not take this gateway's records now; `None`: it does.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.shared.trouble()
+    }
+
+    /// The paths of others' records, where others write as well.
+    async fn refresh(&self) -> sqlx::Result<()> {
+        match self.pool.dialect() {
+            Dialect::Sqlite => Ok(()),
+            Dialect::Postgres => self.trees.refresh(&self.pool).await,
+        }
+    }
+
+    /// The trees that a viewer sees, narrowed to those with `key` on their path.
+    async fn scope(&self, viewer: &Viewer, key: Option<&str>) -> sqlx::Result<Scope> {
+        self.refresh().await?;
+        Ok(filter::scope(&self.trees, viewer, key))
     }
 
     /// All postings of windows that are not over at `now` (Unix milliseconds), summed per counter: what a ledger in memory
     /// is rebuilt from. A counter's limit is the last one recorded.
     pub async fn postings_since(&self, now: i64) -> sqlx::Result<Vec<Posting>> {
-        let sql = "SELECT key, budget, window_start, window_end, unit, last_limit, amount \
-            FROM counters WHERE window_end > ? ORDER BY key, budget, window_start";
-        let rows = sqlx::query(sql).bind(now).fetch_all(&self.pool).await?;
-        rows.iter()
-            .map(|row| {
-                let line = Line {
-                    key: row.try_get(0)?,
-                    budget: row.try_get(1)?,
-                    start: row.try_get(2)?,
-                    end: row.try_get(3)?,
-                    unit: if row.try_get::<i64, _>(4)? == 1 { Unit::Tokens } else { Unit::NanoUsd },
-                    limit: row.try_get::<i64, _>(5)?.unsigned_abs(),
-                    amount: row.try_get::<i64, _>(6)?.unsigned_abs(),
-                };
-                Ok(line.into())
-            })
-            .collect()
+        let mut sql = self.pool.sql();
+        sql.bind(
+            "SELECT key, budget, window_start, window_end, unit, last_limit, amount \
+             FROM counters WHERE window_end > ? ORDER BY key, budget, window_start",
+            now,
+        );
+        self.pool.fetch_all(sql).await?.iter().map(|row| Ok(line(row)?.into())).collect()
     }
+}
+
+/// A counter's sum, from its first seven columns.
+pub(super) fn line(row: &Row) -> sqlx::Result<Line> {
+    Ok(Line {
+        key: row.text(0)?,
+        budget: row.text(1)?,
+        start: row.int(2)?,
+        end: row.int(3)?,
+        unit: if row.int(4)? == 1 { Unit::Tokens } else { Unit::NanoUsd },
+        limit: row.uint(5)?,
+        amount: row.int(6)?.max(0).unsigned_abs(),
+    })
 }

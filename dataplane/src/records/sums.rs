@@ -1,11 +1,11 @@
 //! Sums that a batch adds to: counters (for the ledger), spend and latency by hour. A batch upserts each counter once.
 
 use super::{
-    entry::{BindError, Entry, Line, RecordRow, Unit, int},
+    db::{Sql, Tx},
+    entry::{Entry, Line, Unit, int},
     insert::{Insert, insert},
 };
-use sqlx::{Arguments as _, SqliteConnection, sqlite::SqliteArguments};
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// What one batch adds.
 #[derive(Debug, Default)]
@@ -13,27 +13,57 @@ pub(crate) struct Sums {
     counters: Vec<CounterRow>,
     spend: Vec<SpendRow>,
     latencies: Vec<LatencyRow>,
+    places: Places,
 }
 
+/// Where the sums of a batch are in its lists.
+#[derive(Debug, Default)]
+struct Places {
+    counters: HashMap<(String, String, i64, i64, Unit), usize>,
+    spend: HashMap<(i64, i64, u8, String), usize>,
+    latencies: HashMap<(usize, i64, u8, i64), usize>,
+}
+
+/// A counter and what it grows by.
 #[derive(Debug)]
-struct CounterRow {
+pub(crate) struct CounterRow {
     line: Line,
+    /// Signed: a reset takes back.
+    amount: i64,
+    /// The tree in which it was charged last.
+    root: String,
+}
+
+/// [`CounterRow`] in PostgreSQL, which knows the tree as well: a ledger is restored tree by tree.
+#[derive(Debug)]
+struct RootedRow<'a>(&'a CounterRow);
+
+/// What one record adds to the spend of its hour. Signed: a record that becomes better known takes back what it added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    pub(crate) requests: i64,
+    pub(crate) failed: i64,
+    pub(crate) unpriced: i64,
+    pub(crate) input: i64,
+    pub(crate) cache_read: i64,
+    pub(crate) cache_write: i64,
+    pub(crate) output: i64,
+    pub(crate) cost: i64,
+}
+
+/// Of which hour, kind, tree and name it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) hour: i64,
+    pub(crate) kind: u8,
+    pub(crate) tree: i64,
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Clone, Default)]
 struct SpendRow {
-    name: String,
-    hour: i64,
-    kind: u8,
-    tree: i64,
-    requests: u64,
-    failed: u64,
-    unpriced: u64,
-    input: u64,
-    cache_read: u64,
-    cache_write: u64,
-    output: u64,
-    cost: u64,
+    slot: Slot,
+    spent: Spent,
 }
 
 #[derive(Debug)]
@@ -76,61 +106,71 @@ pub(crate) fn bucket_middle(bucket: i64) -> u64 {
 // === impl Sums ===
 
 impl Sums {
-    /// The sums of a batch.
-    pub(crate) fn of(records: &[RecordRow]) -> Self {
-        let mut sums = Sums::default();
-        let mut counters: HashMap<(&str, &str, i64, i64, Unit), usize> = HashMap::new();
-        let mut spend: HashMap<(i64, i64, u8, std::borrow::Cow<'_, str>), usize> = HashMap::new();
-        let mut latencies: HashMap<(usize, i64, u8, i64), usize> = HashMap::new();
-        for RecordRow { tree, entry, .. } in records {
-            for line in &entry.postings {
-                let at = *counters
-                    .entry((&line.key, &line.budget, line.start, line.end, line.unit))
-                    .or_insert_with(|| {
-                        push(&mut sums.counters, CounterRow { line: Line { amount: 0, ..line.clone() } })
-                    });
-                if let Some(row) = sums.counters.get_mut(at) {
-                    row.line.amount = row.line.amount.saturating_add(line.amount);
-                    row.line.limit = line.limit;
-                }
-            }
-            let hour = entry.at.div_euclid(3_600_000);
-            let name = entry.name();
-            let at = *spend.entry((hour, *tree, entry.kind, name.clone())).or_insert_with(|| {
-                let row = SpendRow {
-                    name: name.into_owned(),
-                    hour,
-                    kind: entry.kind,
-                    tree: *tree,
-                    ..SpendRow::default()
-                };
-                push(&mut sums.spend, row)
+    /// Adds a posting; `root`: the tree in which it was charged.
+    pub(crate) fn post(&mut self, line: &Line, root: &str, taken_back: bool) {
+        let Line { key, budget, start, end, unit, .. } = line;
+        let at = *self
+            .places
+            .counters
+            .entry((key.clone(), budget.clone(), *start, *end, *unit))
+            .or_insert_with(|| {
+                push(&mut self.counters, CounterRow { line: line.clone(), amount: 0, root: root.to_owned() })
             });
-            let Some(row) = sums.spend.get_mut(at) else { continue };
-            row.add(entry);
-            if entry.status >= 400 {
-                continue;
-            }
-            let parts = [Some(entry.total_us), entry.first_byte_us, Some(entry.gateway_us)];
-            let cells = (0u8..).zip(parts).flat_map(|(part, us)| SPANS.map(|span| (span, part, us)));
-            for (span, part, us) in cells {
-                let Some(bucket) = us.map(bucket) else { continue };
-                let at = *latencies
-                    .entry((at, span, part, bucket))
-                    .or_insert_with(|| push(&mut sums.latencies, LatencyRow::new(row, span, part, bucket)));
-                if let Some(row) = sums.latencies.get_mut(at) {
-                    row.count += 1;
-                }
-            }
+        if let Some(row) = self.counters.get_mut(at) {
+            let amount = if taken_back { -int(line.amount) } else { int(line.amount) };
+            row.amount = row.amount.saturating_add(amount);
+            row.line.limit = line.limit;
         }
-        sums
     }
 
-    /// Adds them to the tables.
-    pub(crate) async fn write(&self, conn: &mut SqliteConnection) -> sqlx::Result<()> {
-        insert(conn, &self.counters).await?;
-        insert(conn, &self.spend).await?;
-        insert(conn, &self.latencies).await?;
+    /// Adds to the spend of a slot.
+    pub(crate) fn spend(&mut self, slot: Slot, spent: Spent) -> usize {
+        let key = (slot.hour, slot.tree, slot.kind, slot.name.clone());
+        let at = *self
+            .places
+            .spend
+            .entry(key)
+            .or_insert_with(|| push(&mut self.spend, SpendRow { slot, ..SpendRow::default() }));
+        if let Some(row) = self.spend.get_mut(at) {
+            row.spent = row.spent.plus(spent);
+        }
+        at
+    }
+
+    /// Adds a whole record: its spend, and its latency when it succeeded.
+    pub(crate) fn record(&mut self, tree: i64, entry: &Entry) {
+        let at = self.spend(Slot::of(tree, entry), Spent::of(entry));
+        if entry.status >= 400 {
+            return;
+        }
+        let Some(slot) = self.spend.get(at).map(|row| &row.slot) else { return };
+        let parts = [Some(entry.total_us), entry.first_byte_us, Some(entry.gateway_us)];
+        let cells = (0u8..).zip(parts).flat_map(|(part, us)| SPANS.map(|span| (span, part, us)));
+        for (span, part, us) in cells {
+            let Some(bucket) = us.map(bucket) else { continue };
+            let (list, places) = (&mut self.latencies, &mut self.places.latencies);
+            let at = *places
+                .entry((at, span, part, bucket))
+                .or_insert_with(|| push(list, LatencyRow::new(slot, span, part, bucket)));
+            if let Some(row) = list.get_mut(at) {
+                row.count += 1;
+            }
+        }
+    }
+
+    /// Adds them to the tables. In an order that is the same for all writers, so that two never wait for each other.
+    pub(crate) async fn write(mut self, tx: &mut Tx) -> sqlx::Result<()> {
+        self.counters.sort_by(|a, b| (&a.line.key, &a.line.budget).cmp(&(&b.line.key, &b.line.budget)));
+        self.spend.retain(|row| row.spent != Spent::default());
+        match tx {
+            Tx::Sqlite(_) => insert(tx, &self.counters).await?,
+            Tx::Postgres(_) => {
+                let rooted: Vec<_> = self.counters.iter().map(RootedRow).collect();
+                insert(tx, &rooted).await?
+            }
+        };
+        insert(tx, &self.spend).await?;
+        insert(tx, &self.latencies).await?;
         Ok(())
     }
 }
@@ -140,28 +180,70 @@ fn push<T>(list: &mut Vec<T>, row: T) -> usize {
     list.len() - 1
 }
 
-// === Rows ===
+// === impl Slot, Spent ===
 
-impl SpendRow {
-    fn add(&mut self, entry: &Entry) {
-        self.requests += 1;
-        self.failed += u64::from(entry.status >= 400 || entry.tool.as_ref().is_some_and(|t| t.is_error));
-        let Some(model) = &entry.model else { return };
-        self.cost = self.cost.saturating_add(model.cost.unwrap_or(0));
-        let Some(usage) = model.usage else { return };
-        self.unpriced += u64::from(model.cost.is_none());
-        self.input = self.input.saturating_add(usage.input);
-        self.cache_read = self.cache_read.saturating_add(usage.cache_read);
-        self.cache_write =
-            self.cache_write.saturating_add(usage.cache_write).saturating_add(usage.cache_write_1h);
-        self.output = self.output.saturating_add(usage.output);
+impl Slot {
+    pub(crate) fn of(tree: i64, entry: &Entry) -> Self {
+        let name: Cow<'_, str> = entry.name();
+        Slot { hour: hour(entry.at), kind: entry.kind, tree, name: name.into_owned() }
     }
 }
 
+/// The Unix hour of a time in Unix milliseconds.
+pub(crate) fn hour(at: i64) -> i64 {
+    at.div_euclid(3_600_000)
+}
+
+impl Spent {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        let failed = entry.status >= 400 || entry.tool.as_ref().is_some_and(|t| t.is_error);
+        let mut spent = Spent { requests: 1, failed: failed.into(), ..Spent::default() };
+        let Some(model) = &entry.model else { return spent };
+        spent.cost = int(model.cost.unwrap_or(0));
+        let Some(usage) = model.usage else { return spent };
+        spent.unpriced = model.cost.is_none().into();
+        spent.input = int(usage.input);
+        spent.cache_read = int(usage.cache_read);
+        spent.cache_write = int(usage.cache_write.saturating_add(usage.cache_write_1h));
+        spent.output = int(usage.output);
+        spent
+    }
+
+    /// What takes it back.
+    pub(crate) fn negated(self) -> Self {
+        Spent::from_amounts(self.amounts().map(|amount| -amount))
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let mut sum = self.amounts();
+        sum.iter_mut().zip(other.amounts()).for_each(|(sum, amount)| *sum = sum.saturating_add(amount));
+        Spent::from_amounts(sum)
+    }
+
+    fn amounts(self) -> [i64; 8] {
+        let Spent { requests, failed, unpriced, input, cache_read, cache_write, output, cost } = self;
+        [requests, failed, unpriced, input, cache_read, cache_write, output, cost]
+    }
+
+    fn from_amounts(amounts: [i64; 8]) -> Self {
+        let [requests, failed, unpriced, input, cache_read, cache_write, output, cost] = amounts;
+        Spent { requests, failed, unpriced, input, cache_read, cache_write, output, cost }
+    }
+}
+
+// === Rows ===
+
 impl LatencyRow {
-    fn new(of: &SpendRow, span: i64, part: u8, bucket: i64) -> Self {
+    fn new(of: &Slot, span: i64, part: u8, bucket: i64) -> Self {
         let slot = of.hour.div_euclid(span);
         LatencyRow { span, slot, kind: of.kind, tree: of.tree, name: of.name.clone(), part, bucket, count: 0 }
+    }
+}
+
+impl CounterRow {
+    fn bind(&self, to: &mut Sql) {
+        to.value(&*self.line.key).value(&*self.line.budget).value(self.line.start).value(self.line.end);
+        to.value(self.line.unit as i64).value(int(self.line.limit)).value(self.amount);
     }
 }
 
@@ -170,16 +252,23 @@ impl Insert for CounterRow {
         "INSERT INTO counters (key, budget, window_start, window_end, unit, last_limit, amount) VALUES ";
     const COLUMNS: usize = 7;
     const TAIL: &'static str = " ON CONFLICT (key, budget, window_start, window_end, unit) \
-        DO UPDATE SET amount = amount + excluded.amount, last_limit = excluded.last_limit";
+        DO UPDATE SET amount = counters.amount + excluded.amount, last_limit = excluded.last_limit";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(&*self.line.key)?;
-        args.add(&*self.line.budget)?;
-        args.add(self.line.start)?;
-        args.add(self.line.end)?;
-        args.add(self.line.unit as i64)?;
-        args.add(int(self.line.limit))?;
-        args.add(int(self.line.amount))
+    fn bind(&self, to: &mut Sql) {
+        self.bind(to);
+    }
+}
+
+impl Insert for RootedRow<'_> {
+    const HEAD: &'static str = "INSERT INTO counters (key, budget, window_start, window_end, unit, last_limit, amount, root) VALUES ";
+    const COLUMNS: usize = 8;
+    const TAIL: &'static str = " ON CONFLICT (key, budget, window_start, window_end, unit) \
+        DO UPDATE SET amount = counters.amount + excluded.amount, last_limit = excluded.last_limit, \
+        root = excluded.root";
+
+    fn bind(&self, to: &mut Sql) {
+        self.0.bind(to);
+        to.value(&*self.0.root);
     }
 }
 
@@ -188,29 +277,20 @@ impl Insert for SpendRow {
         input, cache_read, cache_write, output, cost) VALUES ";
     const COLUMNS: usize = 12;
     const TAIL: &'static str = " ON CONFLICT (hour, kind, tree, name) DO UPDATE SET \
-        requests = requests + excluded.requests, failed = failed + excluded.failed, \
-        unpriced = unpriced + excluded.unpriced, input = input + excluded.input, \
-        cache_read = cache_read + excluded.cache_read, cache_write = cache_write + excluded.cache_write, \
-        output = output + excluded.output, cost = cost + excluded.cost";
+        requests = spend.requests + excluded.requests, failed = spend.failed + excluded.failed, \
+        unpriced = spend.unpriced + excluded.unpriced, input = spend.input + excluded.input, \
+        cache_read = spend.cache_read + excluded.cache_read, \
+        cache_write = spend.cache_write + excluded.cache_write, \
+        output = spend.output + excluded.output, cost = spend.cost + excluded.cost";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(self.hour)?;
-        args.add(i64::from(self.kind))?;
-        args.add(self.tree)?;
-        args.add(&*self.name)?;
-        for amount in [
-            self.requests,
-            self.failed,
-            self.unpriced,
-            self.input,
-            self.cache_read,
-            self.cache_write,
-            self.output,
-            self.cost,
-        ] {
-            args.add(int(amount))?;
-        }
-        Ok(())
+    fn bind(&self, to: &mut Sql) {
+        to.value(self.slot.hour)
+            .value(i64::from(self.slot.kind))
+            .value(self.slot.tree)
+            .value(&*self.slot.name);
+        self.spent.amounts().into_iter().for_each(|amount| {
+            to.value(amount);
+        });
     }
 }
 
@@ -219,17 +299,11 @@ impl Insert for LatencyRow {
         "INSERT INTO latencies (span, slot, kind, tree, name, part, bucket, count) VALUES ";
     const COLUMNS: usize = 8;
     const TAIL: &'static str = " ON CONFLICT (span, slot, kind, tree, name, part, bucket) \
-        DO UPDATE SET count = count + excluded.count";
+        DO UPDATE SET count = latencies.count + excluded.count";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(self.span)?;
-        args.add(self.slot)?;
-        args.add(i64::from(self.kind))?;
-        args.add(self.tree)?;
-        args.add(&*self.name)?;
-        args.add(i64::from(self.part))?;
-        args.add(self.bucket)?;
-        args.add(self.count)
+    fn bind(&self, to: &mut Sql) {
+        to.value(self.span).value(self.slot).value(i64::from(self.kind)).value(self.tree).value(&*self.name);
+        to.value(i64::from(self.part)).value(self.bucket).value(self.count);
     }
 }
 

@@ -1,11 +1,9 @@
-//! Real SQLite files in temporary folders.
+//! Real SQLite files in temporary folders, and a real PostgreSQL: one server for all tests, a schema for each.
 
-use super::{record::*, *};
+use super::{db::Pool, record::*, *};
 use crate::model::key::Content;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
-use std::path::Path;
 use tollgate_ledger::{
     budget::{Limit, Window},
     charge::{Counter, Posting},
@@ -16,9 +14,33 @@ use tollgate_translate::{
 };
 use uuid::Uuid;
 
+/// Makes of each function a test on SQLite and one on PostgreSQL.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            use super::*;
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&Place::sqlite()).await;
+            })+
+        }
+        mod on_postgres {
+            use super::*;
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&Place::postgres()).await;
+            })+
+        }
+    };
+}
+
 mod content;
+mod place;
 mod queue;
 mod reading;
+mod shared;
+
+use place::Place;
 
 /// A fixed moment, 2100-01-01T00:00:00Z: ahead of any clock, so that the writer's own sweep deletes nothing.
 const AT: i64 = 4_102_444_800_000;
@@ -89,18 +111,6 @@ fn posting(key: &str, budget: &str, amount: u64) -> Posting {
     let counter =
         Counter { key: key.into(), budget: budget.into(), window, limit: Limit::NanoUsd(200_000_000_000) };
     Posting { counter, amount }
-}
-
-async fn file_store(dir: &Path) -> (Recorder, Store) {
-    open(Location::File(dir.join("records.sqlite"))).await.unwrap()
-}
-
-async fn direct(dir: &Path) -> SqliteConnection {
-    SqliteConnection::connect(dir.join("records.sqlite").to_str().unwrap()).await.unwrap()
-}
-
-async fn count(conn: &mut SqliteConnection, sql: &'static str) -> i64 {
-    sqlx::query(sql).fetch_one(conn).await.unwrap().get(0)
 }
 
 /// Sums of postings as a ledger would add them up.

@@ -1,10 +1,12 @@
 //! The paths of keys, by small ids: known to the writer, and to readers for a viewer's scope.
 
+use super::{
+    db::{Dialect, Pool, Row, Sql, Tx},
+    insert::{Insert, insert},
+    viewer::Viewer,
+};
 use parking_lot::RwLock;
-use sqlx::{Arguments as _, Row as _, SqliteConnection, sqlite::SqliteArguments};
 use std::{collections::HashMap, sync::Arc};
-
-use super::{entry::BindError, insert::Insert, viewer::Viewer};
 
 /// A path: the key itself first, its root last. Empty: no key was identified.
 pub(crate) type Path = Arc<[Arc<str>]>;
@@ -12,17 +14,14 @@ pub(crate) type Path = Arc<[Arc<str>]>;
 /// All stored paths.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trees {
-    shared: Arc<RwLock<HashMap<i64, Path>>>,
+    known: Arc<RwLock<Known>>,
 }
 
-/// The writer's side: gives ids.
-#[derive(Debug)]
-pub(crate) struct TreeIds {
-    ids: HashMap<Path, i64>,
-    next: i64,
-    /// Given but not yet committed.
-    fresh: Vec<TreeRow>,
-    trees: Trees,
+#[derive(Debug, Default)]
+struct Known {
+    by_id: HashMap<i64, Path>,
+    by_path: HashMap<Path, i64>,
+    last: i64,
 }
 
 /// A row of `trees`.
@@ -32,29 +31,92 @@ pub(crate) struct TreeRow {
     path: Path,
 }
 
+/// Paths that a transaction stores: known to all once it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh(Vec<TreeRow>);
+
 // === impl Trees ===
 
 impl Trees {
     /// Reads what is stored.
-    pub(crate) async fn load(conn: &mut SqliteConnection) -> sqlx::Result<Self> {
-        let rows = sqlx::query("SELECT id, path FROM trees").fetch_all(conn).await?;
-        let mut map = HashMap::with_capacity(rows.len());
-        for row in rows {
-            let path: Vec<Arc<str>> = serde_json::from_str(row.try_get(1)?).unwrap_or_default();
-            map.insert(row.try_get(0)?, Path::from(path));
+    pub(crate) async fn load(pool: &Pool) -> sqlx::Result<Self> {
+        let trees = Trees::default();
+        trees.refresh(pool).await?;
+        Ok(trees)
+    }
+
+    /// Reads what others have stored since. Ids are given in the order of writing, so that only the newest are asked for.
+    pub(crate) async fn refresh(&self, pool: &Pool) -> sqlx::Result<()> {
+        let mut sql = pool.sql();
+        sql.bind("SELECT id, path FROM trees WHERE id > ?", self.known.read().last);
+        self.add(pool.fetch_all(sql).await?)
+    }
+
+    /// [`Trees::refresh`] within a transaction.
+    pub(crate) async fn refresh_in(&self, tx: &mut Tx) -> sqlx::Result<()> {
+        let mut sql = tx.sql();
+        sql.bind("SELECT id, path FROM trees WHERE id > ?", self.known.read().last);
+        let rows = tx.fetch_all(sql).await?;
+        self.add(rows)
+    }
+
+    /// Whether a path is known.
+    pub(crate) fn knows(&self, id: i64) -> bool {
+        self.known.read().by_id.contains_key(&id)
+    }
+
+    fn add(&self, rows: Vec<Row>) -> sqlx::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
         }
-        Ok(Trees { shared: Arc::new(RwLock::new(map)) })
+        let mut known = self.known.write();
+        for row in rows {
+            let path: Vec<Arc<str>> = serde_json::from_str(&row.text(1)?).unwrap_or_default();
+            known.add(row.int(0)?, Path::from(path));
+        }
+        Ok(())
+    }
+
+    /// The ids of paths, in their order; new paths get new ids. Nobody else gives ids meanwhile: in PostgreSQL the
+    /// transaction holds the writers' lock.
+    pub(crate) async fn ids(&self, tx: &mut Tx, paths: &[Path]) -> sqlx::Result<(Vec<i64>, Fresh)> {
+        let missing = |known: &Known| paths.iter().any(|path| !known.by_path.contains_key(path));
+        if missing(&self.known.read()) && tx.sql().dialect() == Dialect::Postgres {
+            self.refresh_in(tx).await?;
+        }
+        let (mut ids, mut fresh) = (Vec::with_capacity(paths.len()), Vec::new());
+        {
+            let known = self.known.read();
+            let mut next = known.last + 1;
+            for path in paths {
+                ids.push(known.by_path.get(path).copied().unwrap_or_else(|| {
+                    fresh.push(TreeRow { id: next, path: path.clone() });
+                    next += 1;
+                    next - 1
+                }));
+            }
+        }
+        insert(tx, &fresh).await?;
+        Ok((ids, Fresh(fresh)))
+    }
+
+    /// What was stored is committed: readers may use it.
+    pub(crate) fn committed(&self, fresh: Fresh) {
+        if !fresh.0.is_empty() {
+            let mut known = self.known.write();
+            fresh.0.into_iter().for_each(|row| known.add(row.id, row.path));
+        }
     }
 
     /// The ids of the paths that `keep` accepts.
     pub(crate) fn select(&self, keep: impl Fn(&[Arc<str>]) -> bool) -> Vec<i64> {
-        self.shared.read().iter().filter(|(_, path)| keep(path)).map(|(id, _)| *id).collect()
+        self.known.read().by_id.iter().filter(|(_, path)| keep(path)).map(|(id, _)| *id).collect()
     }
 
     /// The keys on the paths that `viewer` sees, none above what it may see; sorted.
     pub(crate) fn keys(&self, viewer: &Viewer) -> Vec<Arc<str>> {
         let mut keys: Vec<Arc<str>> = Vec::new();
-        for path in self.shared.read().values() {
+        for path in self.known.read().by_id.values() {
             let seen = (0..path.len()).rev().find(|at| viewer.sees(&path[*at..=*at]));
             let seen = if *viewer == Viewer::All { path.len() } else { seen.map_or(0, |at| at + 1) };
             keys.extend(path.iter().take(seen).cloned());
@@ -66,43 +128,17 @@ impl Trees {
 
     /// A path by its id.
     pub(crate) fn path(&self, id: i64) -> Path {
-        self.shared.read().get(&id).cloned().unwrap_or_else(|| Path::from([]))
+        self.known.read().by_id.get(&id).cloned().unwrap_or_else(|| Path::from([]))
     }
 }
 
-// === impl TreeIds ===
+// === impl Known ===
 
-impl TreeIds {
-    pub(crate) fn new(trees: Trees) -> Self {
-        let ids: HashMap<Path, i64> =
-            trees.shared.read().iter().map(|(id, path)| (path.clone(), *id)).collect();
-        let next = ids.values().max().map_or(1, |max| max + 1);
-        TreeIds { ids, next, fresh: Vec::new(), trees }
-    }
-
-    /// The id of a path; a new one for a new path.
-    pub(crate) fn id(&mut self, path: &[Arc<str>]) -> i64 {
-        if let Some(id) = self.ids.get(path) {
-            return *id;
-        }
-        let (id, path) = (self.next, Path::from(path));
-        self.next += 1;
-        self.ids.insert(path.clone(), id);
-        self.fresh.push(TreeRow { id, path });
-        id
-    }
-
-    /// Rows still to be stored.
-    pub(crate) fn fresh(&self) -> &[TreeRow] {
-        &self.fresh
-    }
-
-    /// The fresh rows are stored: readers may use them.
-    pub(crate) fn committed(&mut self) {
-        if !self.fresh.is_empty() {
-            let mut shared = self.trees.shared.write();
-            shared.extend(self.fresh.drain(..).map(|row| (row.id, row.path)));
-        }
+impl Known {
+    fn add(&mut self, id: i64, path: Path) {
+        self.last = self.last.max(id);
+        self.by_path.insert(path.clone(), id);
+        self.by_id.insert(id, path);
     }
 }
 
@@ -113,8 +149,7 @@ impl Insert for TreeRow {
     const COLUMNS: usize = 2;
     const TAIL: &'static str = "";
 
-    fn bind(&self, args: &mut SqliteArguments) -> Result<(), BindError> {
-        args.add(self.id)?;
-        args.add(serde_json::to_string(&*self.path)?)
+    fn bind(&self, to: &mut Sql) {
+        to.value(self.id).value(serde_json::to_string(&*self.path).unwrap_or_default());
     }
 }

@@ -6,9 +6,8 @@ use super::{
     content::Splitter,
     recorder::{BATCH_MAX, Message, Queued, Shared},
     retention,
-    trees::TreeIds,
+    target::{Target, WriteError},
 };
-use sqlx::{Row as _, SqlitePool};
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -20,19 +19,20 @@ use tokio::{
 
 /// The writer's state.
 pub(crate) struct Writer {
-    pub(crate) pool: SqlitePool,
+    pub(crate) target: Target,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) trees: TreeIds,
     pub(crate) splitter: Splitter,
-    pub(crate) next_seq: i64,
 }
 
 /// The longest a record waits for others: what a killed process may lose.
 const BATCH_WAIT: Duration = Duration::from_millis(50);
 /// Content bytes in one batch at most.
 const BATCH_BYTES: usize = 16 << 20;
-/// How often a batch is tried before its billing parts are spilled.
+/// How often a batch is tried before its billing parts are spilled. While a database elsewhere is away and there is room in
+/// the queue, it waits with its content.
 const ATTEMPTS: u32 = 5;
+/// The longest pause before it is tried again while there is room.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often spilled records are looked after, and old ones deleted.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ impl Writer {
                 _ = replay.tick(), if self.spilled() => self.replay().await,
             }
         }
-        self.pool.close().await;
+        self.target.pool().close().await;
     }
 
     /// Collects one batch that begins with `first`, and writes it.
@@ -99,41 +99,47 @@ impl Writer {
                 self.shared.queued.fetch_sub(1, Relaxed);
                 self.shared.bytes.fetch_sub(size, Relaxed);
                 into.bytes += size;
-                let seq = self.seq();
-                into.batch.add(seq, *queued, &mut self.trees, &mut self.splitter);
+                into.batch.add(*queued, &mut self.splitter);
             }
             Message::Flush(done) => into.flushes.push(done),
         }
     }
 
-    fn seq(&mut self) -> i64 {
-        self.next_seq += 1;
-        self.next_seq - 1
-    }
-
     /// Writes a batch; when the store refuses for long, its billing parts are spilled.
     async fn write(&mut self, mut batch: Batch) {
         let records = batch.len() as u64;
-        for attempt in 0..ATTEMPTS {
-            match self.try_write(&mut batch).await {
+        let mut attempt = 0;
+        loop {
+            match self.target.write(&mut batch).await {
                 Ok(()) => {
                     self.shared.written.fetch_add(records, Relaxed);
+                    self.shared.well();
                     return;
                 }
-                Err(error) => {
-                    tracing::error!(%error, attempt, records, "Records cannot be written; trying again.");
-                    sleep(Duration::from_millis(50 << (2 * attempt))).await;
+                Err(WriteError { words, away }) => {
+                    tracing::error!(error = %words, attempt, records, "Records cannot be written; trying again.");
+                    self.shared.ill(&words);
+                    let waits = away && self.target.is_remote() && self.shared.has_room();
+                    if attempt + 1 >= self.attempts() && !waits {
+                        break;
+                    }
                 }
             }
+            sleep(Duration::from_millis(50 << (2 * attempt.min(4))).min(self.pause_max())).await;
+            attempt += 1;
         }
         // What this batch brought is not stored: later records must bring it again.
         self.splitter.forget();
         batch.into_entries().for_each(|entry| self.shared.spill(entry));
     }
 
-    async fn try_write(&mut self, batch: &mut Batch) -> sqlx::Result<()> {
-        let mut conn = self.pool.acquire().await?;
-        batch.write(&mut conn, &mut self.trees).await
+    /// Connecting to a database elsewhere takes its own time.
+    fn attempts(&self) -> u32 {
+        if self.target.is_remote() { 2 } else { ATTEMPTS }
+    }
+
+    fn pause_max(&self) -> Duration {
+        if self.target.is_remote() { PAUSE_MAX } else { Duration::MAX }
     }
 
     // === Spilled records ===
@@ -169,6 +175,19 @@ impl Writer {
         }
     }
 
+    async fn try_write(&mut self, mut batch: Batch) -> anyhow::Result<()> {
+        match self.target.write(&mut batch).await {
+            Ok(()) => {
+                self.shared.well();
+                Ok(())
+            }
+            Err(error) => {
+                self.shared.ill(&error.words);
+                anyhow::bail!(error.words)
+            }
+        }
+    }
+
     async fn replay_one(&mut self, aside: &super::spill::Replay) -> anyhow::Result<u64> {
         let mut lines = 0;
         let mut batch = Batch::default();
@@ -178,14 +197,13 @@ impl Writer {
                 self.shared.lost.fetch_add(1, Relaxed);
                 continue;
             };
-            let seq = self.seq();
-            batch.add_spilled(seq, entry, &mut self.trees);
+            batch.add_bare(entry);
             if batch.len() >= BATCH_MAX {
-                self.try_write(&mut std::mem::take(&mut batch)).await?;
+                self.try_write(std::mem::take(&mut batch)).await?;
             }
         }
         if batch.len() > 0 {
-            self.try_write(&mut batch).await?;
+            self.try_write(batch).await?;
         }
         Ok(lines)
     }
@@ -196,9 +214,8 @@ impl Writer {
         let until = Instant::now() + Duration::from_secs(5);
         let now = jiff::Timestamp::now().as_millisecond();
         let swept = async {
-            let mut conn = self.pool.acquire().await?;
             // In small steps, so that new records never wait long.
-            while retention::step(&mut conn, now).await? && Instant::now() < until {
+            while retention::step(self.target.pool(), now).await? && Instant::now() < until {
                 tokio::task::yield_now().await;
             }
             Ok::<(), sqlx::Error>(())
@@ -207,10 +224,4 @@ impl Writer {
             tracing::warn!(%error, "Old records cannot be deleted.");
         }
     }
-}
-
-/// The next free `seq`.
-pub(crate) async fn next_seq(pool: &SqlitePool) -> sqlx::Result<i64> {
-    let row = sqlx::query("SELECT COALESCE(MAX(seq), 0) + 1 FROM records").fetch_one(pool).await?;
-    row.try_get(0)
 }

@@ -1,6 +1,6 @@
 //! `/logs`: the list, with filters, live.
 
-use super::{PERIODS, Row, now};
+use super::{PERIODS, Row, notice, now};
 use crate::{
     logs::{
         LogsState, Viewer,
@@ -30,6 +30,8 @@ struct ListPage {
     models: Vec<String>,
     more_open: bool,
     filtered: bool,
+    /// What is not as it should be with the records themselves.
+    notice: Option<String>,
     problem: Option<String>,
     day: Day,
     rows: Vec<Row>,
@@ -105,6 +107,7 @@ pub(crate) async fn page(
         models,
         more_open: more.iter().any(|value| !value.is_empty()),
         filtered,
+        notice: notice(store),
         problem,
         day: Day::new(&day),
         count: count(rows.len(), page.next.is_some(), cursor.is_some()),

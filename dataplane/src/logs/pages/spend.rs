@@ -1,6 +1,6 @@
 //! `/logs/spend`: what was spent, by whom, on what, and the state of budgets.
 
-use super::now;
+use super::{notice, now};
 use crate::{
     logs::{
         KeySpend, LogsState, Viewer,
@@ -28,6 +28,7 @@ struct SpendPage {
     since: String,
     periods: &'static [(&'static str, &'static str)],
     keys: Vec<Arc<str>>,
+    notice: Option<String>,
     problem: Option<String>,
     /// Name, figure, note.
     tiles: Vec<(&'static str, String, String)>,
@@ -134,6 +135,7 @@ pub(crate) async fn page(
         since: if params.since.trim().is_empty() { "7d".to_owned() } else { params.since.trim().to_owned() },
         periods: PERIODS,
         keys,
+        notice: notice(&state.store),
         problem,
         tiles: tiles(&spend),
         budgets,

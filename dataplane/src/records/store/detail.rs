@@ -2,17 +2,17 @@
 
 use super::{
     Store,
-    filter::{Scope, Sql, scope},
+    filter::Scope,
     list::{COLUMN_COUNT, COLUMNS, Columns, Listed},
 };
 use crate::records::{
+    db::{Row, Sql},
     entry::{Line, Unit},
     split::unpack,
     viewer::Viewer,
 };
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::Row as _;
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -118,16 +118,13 @@ const NODES_MAX: usize = 20_000;
 impl Store {
     /// The record `id`, if `viewer` may see it.
     pub async fn record(&self, viewer: &Viewer, id: Uuid) -> sqlx::Result<Option<Full>> {
-        let scope = scope(&self.trees, viewer, None);
+        let scope = self.scope(viewer, None).await?;
         if *viewer == Viewer::Nobody {
             return Ok(None);
         }
-        let mut sql = Sql::default();
-        sql.push("SELECT ");
-        sql.push(COLUMNS);
-        sql.bind(MORE, &id.as_bytes()[..])?;
-        sql.scope("tree", &scope);
-        let Some(row) = sql.query().fetch_optional(&self.pool).await? else { return Ok(None) };
+        let mut sql = self.pool.sql();
+        sql.push("SELECT ").push(COLUMNS).bind(MORE, id).scope("tree", &scope);
+        let Some(row) = self.pool.fetch_optional(sql).await? else { return Ok(None) };
         let mut full = self.full(&row)?;
         full.conversation = self.conversation(full.listed.seq).await?;
         self.link_calls(&mut full, &scope).await?;
@@ -135,28 +132,27 @@ impl Store {
         Ok(Some(full))
     }
 
-    fn full(&self, row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Full> {
+    fn full(&self, row: &Row) -> sqlx::Result<Full> {
         let listed = self.listed(row)?;
-        let mut at = COLUMN_COUNT;
-        let r = &mut Columns { row, at: &mut at };
+        let r = &mut Columns { row, at: COLUMN_COUNT };
         Ok(Full {
             listed,
-            user_agent: r.next()?,
-            trace_id: r.next()?,
-            route: r.next()?,
-            backend: r.next()?,
-            answer_model: r.next()?,
-            answer_id: r.next()?,
+            user_agent: r.text()?,
+            trace_id: r.text()?,
+            route: r.text()?,
+            backend: r.text()?,
+            answer_model: r.text()?,
+            answer_id: r.text()?,
             overrun: r.uint()?,
-            output_cap: r.next::<Option<i64>>()?.map(i64::unsigned_abs),
-            method: r.next()?,
-            suggested: r.next()?,
-            attempts: json(r.next()?),
-            degradations: json(r.next()?),
-            metadata: json::<std::collections::BTreeMap<String, String>>(r.next()?).into_iter().collect(),
-            postings: json::<Vec<Line>>(r.next()?).into_iter().map(Charge::from).collect(),
+            output_cap: r.maybe_uint()?,
+            method: r.text()?,
+            suggested: r.maybe_int()?.map(|suggested| suggested == 1),
+            attempts: json(r.text()?),
+            degradations: json(r.text()?),
+            metadata: json::<std::collections::BTreeMap<String, String>>(r.text()?).into_iter().collect(),
+            postings: json::<Vec<Line>>(r.text()?).into_iter().map(Charge::from).collect(),
             conversation: None,
-            tool_calls: json::<Vec<(String, String)>>(r.next()?).into_iter().map(Link::from).collect(),
+            tool_calls: json::<Vec<(String, String)>>(r.text()?).into_iter().map(Link::from).collect(),
             suggested_by: None,
             previous: None,
             following: None,
@@ -164,48 +160,52 @@ impl Store {
     }
 
     async fn conversation(&self, seq: i64) -> sqlx::Result<Option<Conversation>> {
-        let sql = "SELECT request, answer, tools, system, thread FROM contents WHERE seq = ?";
-        let Some(row) = sqlx::query(sql).bind(seq).fetch_optional(&self.pool).await? else { return Ok(None) };
-        let column = |at: usize| row.try_get::<Option<Vec<u8>>, _>(at);
-        let mut said = Conversation { answer: value(column(1)?), ..Conversation::default() };
-        said.take_request(value(column(0)?));
-        if let Some(id) = column(2)? {
+        let mut sql = self.pool.sql();
+        sql.bind("SELECT request, answer, tools, system, thread FROM contents WHERE seq = ?", seq);
+        let Some(row) = self.pool.fetch_optional(sql).await? else { return Ok(None) };
+        let mut said = Conversation { answer: value(row.bytes(1)?), ..Conversation::default() };
+        said.take_request(value(row.bytes(0)?));
+        if let Some(id) = row.bytes(2)? {
             said.tools = self.block(&id, &mut said.missing).await?;
         }
-        for id in column(3)?.unwrap_or_default().chunks(16) {
+        for id in row.bytes(3)?.unwrap_or_default().chunks(16) {
             let block = self.block(id, &mut said.missing).await?;
             said.system.extend(block);
         }
-        if let Some(head) = column(4)? {
+        if let Some(head) = row.bytes(4)? {
             said.messages = self.thread(&head, &mut said.missing).await?;
         }
         Ok(Some(said))
     }
 
     async fn block(&self, id: &[u8], missing: &mut usize) -> sqlx::Result<Option<Value>> {
-        let row =
-            sqlx::query("SELECT body FROM blocks WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
-        let body: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
+        let mut sql = self.pool.sql();
+        sql.bind("SELECT body FROM blocks WHERE id = ?", id);
+        let body = self.pool.fetch_optional(sql).await?.map(|row| row.bytes(0)).transpose()?.flatten();
         *missing += usize::from(body.is_none());
         Ok(body.map(|body| value(Some(body))))
     }
 
     /// The messages from the conversation's beginning to its node `head`.
     async fn thread(&self, head: &[u8], missing: &mut usize) -> sqlx::Result<Vec<Value>> {
-        let sql = "WITH RECURSIVE thread (parent, block, depth) AS ( \
-              SELECT parent, block, 0 FROM nodes WHERE id = ?1 \
+        let mut sql = self.pool.sql();
+        sql.push(
+            "WITH RECURSIVE thread (parent, block, depth) AS ( \
+              SELECT parent, block, 0 FROM nodes WHERE id = ? \
               UNION ALL SELECT nodes.parent, nodes.block, depth + 1 FROM thread JOIN nodes ON nodes.id = thread.parent \
-              WHERE depth < ?2) \
-            SELECT blocks.body, thread.parent FROM thread LEFT JOIN blocks ON blocks.id = thread.block ORDER BY depth DESC";
-        let rows = sqlx::query(sql).bind(head).bind(NODES_MAX as i64).fetch_all(&self.pool).await?;
+              WHERE depth < ?) \
+            SELECT blocks.body, thread.parent FROM thread LEFT JOIN blocks ON blocks.id = thread.block ORDER BY depth DESC",
+        );
+        sql.value(head).value(NODES_MAX as i64);
+        let rows = self.pool.fetch_all(sql).await?;
         let cut_off = match rows.first() {
-            Some(first) => first.try_get::<Option<Vec<u8>>, _>(1)?.is_some(),
+            Some(first) => first.bytes(1)?.is_some(),
             None => true,
         };
         *missing += usize::from(cut_off);
         let mut messages = Vec::with_capacity(rows.len());
         for row in rows {
-            match row.try_get::<Option<Vec<u8>>, _>(0)? {
+            match row.bytes(0)? {
                 Some(body) => messages.push(value(Some(body))),
                 None => *missing += 1,
             }
@@ -213,33 +213,35 @@ impl Store {
         Ok(messages)
     }
 
+    async fn first_id(&self, sql: Sql) -> sqlx::Result<Option<Uuid>> {
+        self.pool.fetch_optional(sql).await?.map(|row| row.id(0)).transpose()
+    }
+
     /// Links suggested calls with their records, and a call with the answer that suggested it.
     async fn link_calls(&self, full: &mut Full, scope: &Scope) -> sqlx::Result<()> {
         if let Some(call) = &full.listed.tool_use_id {
-            let mut sql = Sql::default();
+            let mut sql = self.pool.sql();
             sql.bind(
                 "SELECT records.id FROM suggestions JOIN records ON records.seq = suggestions.seq \
                  WHERE suggestions.tool_use_id = ?",
                 call,
-            )?;
-            sql.scope("records.tree", scope);
-            sql.push(" ORDER BY records.seq LIMIT 1");
-            full.suggested_by =
-                sql.query().fetch_optional(&self.pool).await?.map(|row| id(&row)).transpose()?;
+            );
+            sql.scope("records.tree", scope).push(" ORDER BY records.seq LIMIT 1");
+            full.suggested_by = self.first_id(sql).await?;
         }
         if full.tool_calls.is_empty() {
             return Ok(());
         }
-        let mut sql = Sql::default();
-        sql.push("SELECT id, tool_use_id, status >= 400 OR is_error FROM records INDEXED BY records_use WHERE tool_use_id IN (");
+        let mut sql = self.pool.sql();
+        sql.push("SELECT id, tool_use_id, status >= 400 OR COALESCE(is_error, 0) = 1 FROM records");
+        sql.either(" INDEXED BY records_use", "").push(" WHERE tool_use_id IN (");
         for (n, call) in full.tool_calls.iter().enumerate() {
-            sql.bind(if n > 0 { ",?" } else { "?" }, &call.id)?;
+            sql.bind(if n > 0 { ",?" } else { "?" }, &call.id);
         }
-        sql.push(")");
-        sql.scope("tree", scope);
+        sql.push(")").scope("tree", scope);
         let mut calls = HashMap::new();
-        for row in sql.query().fetch_all(&self.pool).await? {
-            calls.insert(row.try_get::<String, _>(1)?, (id(&row)?, row.try_get::<bool, _>(2)?));
+        for row in self.pool.fetch_all(sql).await? {
+            calls.insert(row.text(1)?, (row.id(0)?, row.int(2)? == 1));
         }
         for link in &mut full.tool_calls {
             if let Some((record, failed)) = calls.get(&link.id) {
@@ -252,24 +254,20 @@ impl Store {
     async fn link_session(&self, full: &mut Full, scope: &Scope) -> sqlx::Result<()> {
         let Some(session) = full.listed.session.clone() else { return Ok(()) };
         let near = async |order: &'static str, later: bool| {
-            let mut sql = Sql::default();
-            sql.bind("SELECT id FROM records INDEXED BY records_session WHERE session = ?", &session)?;
-            sql.bind(if later { " AND (at > ?" } else { " AND (at < ?" }, full.listed.at)?;
-            sql.bind(" OR at = ?", full.listed.at)?;
-            sql.bind(if later { " AND seq > ?)" } else { " AND seq < ?)" }, full.listed.seq)?;
-            sql.scope("tree", scope);
-            sql.push(order);
-            sql.query().fetch_optional(&self.pool).await?.map(|row| id(&row)).transpose()
+            let mut sql = self.pool.sql();
+            sql.push("SELECT id FROM records").either(" INDEXED BY records_session", "");
+            sql.bind(" WHERE session = ?", &session);
+            sql.bind(if later { " AND (at > ?" } else { " AND (at < ?" }, full.listed.at);
+            sql.bind(" OR at = ?", full.listed.at);
+            sql.bind(if later { " AND seq > ?)" } else { " AND seq < ?)" }, full.listed.seq);
+            sql.scope("tree", scope).push(order);
+            self.first_id(sql).await
         };
         let previous = near(" ORDER BY at DESC, seq DESC LIMIT 1", false).await?;
         let following = near(" ORDER BY at, seq LIMIT 1", true).await?;
         (full.previous, full.following) = (previous, following);
         Ok(())
     }
-}
-
-fn id(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Uuid> {
-    Ok(Uuid::from_slice(&row.try_get::<Vec<u8>, _>(0)?).unwrap_or_default())
 }
 
 /// A JSON column; what cannot be read is as if it were not there.

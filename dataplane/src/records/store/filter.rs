@@ -1,11 +1,14 @@
 //! What to list: filters, and the one index that each query is led by.
 //!
-//! Every query names its index (`INDEXED BY`), so that its time does not hang on a planner's guess: the store has no
-//! statistics worth the name while it is young.
+//! In SQLite every query names its index (`INDEXED BY`), so that its time does not hang on a planner's guess: the store has
+//! no statistics worth the name while it is young. PostgreSQL keeps statistics and chooses by itself.
 
-use crate::records::viewer::Viewer;
+use crate::records::{
+    db::{Dialect, Sql},
+    viewer::Viewer,
+    words,
+};
 use serde::Serialize;
-use sqlx::{Arguments as _, Encode, Sqlite, Type, sqlite::SqliteArguments};
 use std::fmt::Write as _;
 
 /// Which records to list. All given conditions hold at once.
@@ -68,13 +71,6 @@ const ARMS_MAX: usize = 48;
 /// Which records a viewer may see, as tree ids; `None`: all.
 pub(crate) type Scope = Option<Vec<i64>>;
 
-/// SQL text with its bound values. The text is made of constants and integers only.
-#[derive(Default)]
-pub(crate) struct Sql {
-    pub(crate) text: String,
-    pub(crate) args: SqliteArguments,
-}
-
 // === impl StatusFilter ===
 
 impl std::str::FromStr for StatusFilter {
@@ -125,48 +121,6 @@ impl Serialize for Cursor {
     }
 }
 
-// === impl Sql ===
-
-impl Sql {
-    pub(crate) fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-    }
-
-    pub(crate) fn int(&mut self, number: i64) {
-        // Writing to a String cannot fail.
-        write!(self.text, "{number}").unwrap_or(());
-    }
-
-    pub(crate) fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(
-        &mut self,
-        text: &str,
-        value: T,
-    ) -> sqlx::Result<()> {
-        self.text.push_str(text);
-        self.args.add(value).map_err(sqlx::Error::Encode)
-    }
-
-    /// ` AND tree IN (…)`.
-    pub(crate) fn scope(&mut self, column: &str, scope: &Scope) {
-        let Some(trees) = scope else { return };
-        self.push(" AND ");
-        self.push(column);
-        self.push(" IN (");
-        for (n, tree) in trees.iter().enumerate() {
-            if n > 0 {
-                self.push(",");
-            }
-            self.int(*tree);
-        }
-        self.push(")");
-    }
-
-    /// The query, ready to run.
-    pub(crate) fn query(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
-        sqlx::query_with(sqlx::AssertSqlSafe(self.text), self.args)
-    }
-}
-
 // === impl Filter ===
 
 impl Filter {
@@ -178,15 +132,15 @@ impl Filter {
     /// The whole list query: `columns` of at most `limit` records below `cursor`, the newest first.
     pub(crate) fn sql(
         &self,
+        mut sql: Sql,
         columns: &str,
         scope: &Scope,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> sqlx::Result<Sql> {
+    ) -> Sql {
         if let Some(text) = &self.text {
-            return self.text_sql(text, columns, scope, cursor, limit);
+            return self.text_sql(sql, text, columns, scope, cursor, limit);
         }
-        let mut sql = Sql::default();
         let arms: Vec<Scope> = match scope {
             Some(trees) if self.leads_by_tree() && trees.len() <= ARMS_MAX => {
                 trees.iter().map(|tree| Some(vec![*tree])).collect()
@@ -197,14 +151,12 @@ impl Filter {
         for (n, arm) in arms.iter().enumerate() {
             sql.push(if n > 0 { " UNION ALL SELECT * FROM (SELECT " } else { "SELECT * FROM (SELECT " });
             sql.push(columns);
-            self.arm(&mut sql, arm, cursor)?;
-            sql.push(" ORDER BY at DESC, seq DESC LIMIT ");
-            sql.int(limit as i64);
-            sql.push(")");
+            self.arm(&mut sql, arm, cursor);
+            sql.push(" ORDER BY at DESC, seq DESC LIMIT ").int(limit as i64);
+            sql.push(") AS arm").int(n as i64);
         }
-        sql.push(") ORDER BY at DESC, seq DESC LIMIT ");
-        sql.int(limit as i64);
-        Ok(sql)
+        sql.push(") AS arms ORDER BY at DESC, seq DESC LIMIT ").int(limit as i64);
+        sql
     }
 
     /// Whether the key's index is the best one to walk: no condition that picks fewer records.
@@ -233,115 +185,123 @@ impl Filter {
         }
     }
 
-    /// One arm: from the index that leads, with all conditions. The `+` keeps other indexes out of it.
-    fn arm(&self, sql: &mut Sql, scope: &Scope, cursor: Option<Cursor>) -> sqlx::Result<()> {
+    /// One arm: from the index that leads, with all conditions. The `+` keeps SQLite's other indexes out of it.
+    fn arm(&self, sql: &mut Sql, scope: &Scope, cursor: Option<Cursor>) {
         let by_tree = self.leads_by_tree() && scope.as_ref().is_some_and(|trees| trees.len() == 1);
-        sql.push(" FROM records");
-        sql.push(self.index(by_tree));
-        sql.push(" WHERE 1");
-        sql.scope(if by_tree { "tree" } else { "+tree" }, scope);
-        self.conditions(sql)?;
+        sql.push(" FROM records").either(self.index(by_tree), "").push(" WHERE 1 = 1");
+        sql.scope(if by_tree || sql.dialect() == Dialect::Postgres { "tree" } else { "+tree" }, scope);
+        self.conditions(sql);
         if let Some(Cursor { at, seq }) = cursor {
-            sql.bind(" AND at <= ?", at)?;
-            sql.bind(" AND (at < ?", at)?;
-            sql.bind(" OR seq < ?)", seq)?;
+            sql.bind(" AND at <= ?", at).bind(" AND (at < ?", at).bind(" OR seq < ?)", seq);
         }
-        Ok(())
     }
 
     /// A search walks the index's matches from the newest `seq` down and stops when the page is full: its order is that
     /// of writing, which follows time within [`LATE_MS`].
     fn text_sql(
         &self,
+        mut sql: Sql,
         text: &str,
         columns: &str,
         scope: &Scope,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> sqlx::Result<Sql> {
-        let mut sql = Sql::default();
-        sql.push("SELECT * FROM (SELECT ");
-        sql.push(columns);
-        sql.bind(" FROM (SELECT rowid AS match FROM words WHERE words MATCH ?", matches(text))?;
-        if let Some(Cursor { seq, .. }) = cursor {
-            sql.bind(" AND rowid < ?", seq)?;
+    ) -> Sql {
+        sql.push("SELECT * FROM (SELECT ").push(columns).push(" FROM (");
+        found(&mut sql, text);
+        let seq = place(&sql);
+        if let Some(cursor) = cursor {
+            sql.push(" AND ").push(seq).bind(" < ?", cursor.seq);
         }
         if let Some(to) = self.to {
-            let bound = " AND rowid <= COALESCE((SELECT seq FROM records INDEXED BY records_at WHERE at <= ? \
-                ORDER BY at DESC, seq DESC LIMIT 1), 0)";
-            sql.bind(bound, to.saturating_add(LATE_MS))?;
+            sql.push(" AND ").push(seq).push(" <= COALESCE((SELECT seq FROM records");
+            sql.either(" INDEXED BY records_at", "");
+            sql.bind(" WHERE at <= ? ORDER BY at DESC, seq DESC LIMIT 1), 0)", to.saturating_add(LATE_MS));
         }
-        sql.push(" ORDER BY rowid DESC LIMIT ");
-        sql.int(MATCHES_MAX as i64);
-        sql.push(") CROSS JOIN records NOT INDEXED ON seq = match WHERE 1");
+        sql.push(" ORDER BY ").push(seq).push(" DESC LIMIT ").int(MATCHES_MAX as i64);
+        sql.either(
+            ") CROSS JOIN records NOT INDEXED ON seq = found WHERE 1 = 1",
+            ") AS matches JOIN records ON seq = found WHERE 1 = 1",
+        );
         sql.scope("tree", scope);
-        self.conditions(&mut sql)?;
-        sql.push(" LIMIT ");
-        sql.int(limit as i64);
-        sql.push(") ORDER BY seq DESC");
-        Ok(sql)
+        self.conditions(&mut sql);
+        sql.either("", " ORDER BY seq DESC").push(" LIMIT ").int(limit as i64);
+        sql.push(") AS page ORDER BY seq DESC");
+        sql
     }
 
     /// `columns` of the records written after `seq`, without order or limit.
-    pub(crate) fn after_sql(
-        &self,
-        sql: &mut Sql,
-        columns: &str,
-        scope: &Scope,
-        seq: i64,
-    ) -> sqlx::Result<()> {
-        sql.push("SELECT ");
-        sql.push(columns);
-        sql.bind(" FROM records NOT INDEXED WHERE seq > ?", seq)?;
-        sql.scope("tree", scope);
+    pub(crate) fn after_sql(&self, sql: &mut Sql, columns: &str, scope: &Scope, seq: i64) {
+        sql.push("SELECT ").push(columns).push(" FROM records").either(" NOT INDEXED", "");
+        sql.bind(" WHERE seq > ?", seq).scope("tree", scope);
         if let Some(text) = &self.text {
-            sql.bind(" AND seq IN (SELECT rowid FROM words WHERE words MATCH ?", matches(text))?;
-            sql.bind(" AND rowid > ?)", seq)?;
+            sql.push(" AND seq IN (");
+            found(sql, text);
+            let place = place(sql);
+            sql.push(" AND ").push(place).bind(" > ?)", seq);
         }
-        self.conditions(sql)
+        self.conditions(sql);
     }
 
     /// All conditions but scope, text and cursor.
-    fn conditions(&self, sql: &mut Sql) -> sqlx::Result<()> {
+    fn conditions(&self, sql: &mut Sql) {
         if let Some(session) = &self.session {
-            sql.bind(" AND session = ?", session)?;
+            sql.bind(" AND session = ?", session);
         }
         if self.failures_only() {
             sql.push(" AND status >= 400");
         }
         match self.status {
             Some(StatusFilter::Class(class)) => {
-                sql.bind(" AND status >= ?", i64::from(class) * 100)?;
-                sql.bind(" AND status < ?", i64::from(class) * 100 + 100)?;
+                let from = i64::from(class) * 100;
+                sql.bind(" AND status >= ?", from).bind(" AND status < ?", from + 100);
             }
-            Some(StatusFilter::Exact(status)) => sql.bind(" AND status = ?", i64::from(status))?,
+            Some(StatusFilter::Exact(status)) => {
+                sql.bind(" AND status = ?", i64::from(status));
+            }
             _ => {}
         }
         if let Some(model) = &self.model {
-            sql.bind(" AND model = ?", model)?;
+            sql.bind(" AND model = ?", model);
         }
         match self.kind {
             Some(KindFilter::Tool) => sql.push(" AND kind = 1"),
             Some(KindFilter::Model) => sql.push(" AND kind = 0"),
-            None => {}
-        }
+            None => sql,
+        };
         if let Some(from) = self.from {
-            sql.bind(" AND at >= ?", from)?;
+            sql.bind(" AND at >= ?", from);
         }
         if let Some(to) = self.to {
-            sql.bind(" AND at < ?", to)?;
+            sql.bind(" AND at < ?", to);
         }
-        Ok(())
+    }
+}
+
+/// The places of records in which all words of a search occur; more conditions may follow.
+fn found(sql: &mut Sql, text: &str) {
+    match sql.dialect() {
+        Dialect::Sqlite => sql.bind("SELECT rowid AS found FROM words WHERE words MATCH ?", matches(text)),
+        Dialect::Postgres => sql.bind(
+            "SELECT words.seq AS found FROM words WHERE words.words @@ CAST(? AS tsquery)",
+            words::tsquery(text),
+        ),
+    };
+}
+
+/// What the search index calls a record's place.
+fn place(sql: &Sql) -> &'static str {
+    match sql.dialect() {
+        Dialect::Sqlite => "rowid",
+        Dialect::Postgres => "words.seq",
     }
 }
 
 /// The search's own language is not the user's: each word becomes a quoted prefix, and all must occur.
 fn matches(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty());
     let mut out = String::new();
-    for word in words.take(12) {
-        // One or two letters as a beginning would match half of all words.
-        let prefix = if word.chars().count() > 2 { "*" } else { "" };
+    for (word, prefix) in words::searched(text) {
+        let prefix = if prefix { "*" } else { "" };
         write!(out, "{}\"{word}\"{prefix}", if out.is_empty() { "" } else { " AND " }).unwrap_or(());
     }
     if out.is_empty() { "\"\"".to_owned() } else { out }

@@ -2,11 +2,10 @@
 
 use super::{
     Store,
-    filter::{Cursor, Filter, Sql, scope},
+    filter::{Cursor, Filter},
 };
-use crate::records::{entry::Kept, viewer::Viewer};
+use crate::records::{db::Row, entry::Kept, viewer::Viewer};
 use serde::Serialize;
-use sqlx::{Row as _, sqlite::SqliteRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -102,6 +101,8 @@ pub(super) const COLUMNS: &str = "seq, id, at, kind, tree, status, error, sessio
     gateway_us, content, api, stream, model_asked, model, provider, stop, input, cache_read, cache_write, \
     cache_write_1h, output, reasoning, web_searches, usage_estimated, cost, server, tool, is_error, tool_use_id, \
     prompt, reply";
+/// Which of them is the path.
+const TREE: usize = 4;
 /// How many they are: more columns of a query come after.
 pub(super) const COLUMN_COUNT: usize = 33;
 
@@ -119,13 +120,14 @@ impl Store {
         cursor: Option<Cursor>,
         limit: usize,
     ) -> sqlx::Result<Page> {
-        let scope = scope(&self.trees, viewer, filter.key.as_deref());
+        let scope = self.scope(viewer, filter.key.as_deref()).await?;
         if *viewer == Viewer::Nobody || scope.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Page::default());
         }
         let limit = limit.clamp(1, PAGE_MAX);
-        let rows = filter.sql(COLUMNS, &scope, cursor, limit + 1)?.query().fetch_all(&self.pool).await?;
-        let mut records = rows.iter().map(|row| self.listed(row)).collect::<sqlx::Result<Vec<_>>>()?;
+        let sql = filter.sql(self.pool.sql(), COLUMNS, &scope, cursor, limit + 1);
+        let rows = self.pool.fetch_all(sql).await?;
+        let mut records = self.all_listed(&rows).await?;
         let more = records.len() > limit;
         records.truncate(limit);
         let next = records.last().filter(|_| more).map(|last| Cursor { at: last.at, seq: last.seq });
@@ -141,20 +143,26 @@ impl Store {
         seq: i64,
         limit: usize,
     ) -> sqlx::Result<Vec<Listed>> {
-        let scope = scope(&self.trees, viewer, filter.key.as_deref());
+        // Up to here all paths are known below: a record of a path that appears meanwhile is for the next call, or its key's
+        // owner would never see it.
+        let newest = self.newest().await?;
+        let scope = self.scope(viewer, filter.key.as_deref()).await?;
         if *viewer == Viewer::Nobody || scope.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Vec::new());
         }
-        let mut sql = Sql::default();
-        filter.after_sql(&mut sql, COLUMNS, &scope, seq)?;
-        sql.push(" ORDER BY seq LIMIT ");
-        sql.int(limit.clamp(1, PAGE_MAX) as i64);
-        sql.query().fetch_all(&self.pool).await?.iter().map(|row| self.listed(row)).collect()
+        let mut sql = self.pool.sql();
+        filter.after_sql(&mut sql, COLUMNS, &scope, seq);
+        sql.bind(" AND seq <= ?", newest);
+        sql.push(" ORDER BY seq LIMIT ").int(limit.clamp(1, PAGE_MAX) as i64);
+        let rows = self.pool.fetch_all(sql).await?;
+        self.all_listed(&rows).await
     }
 
     /// The `seq` of the newest record: where a live view begins.
     pub async fn newest(&self) -> sqlx::Result<i64> {
-        sqlx::query("SELECT COALESCE(MAX(seq), 0) FROM records").fetch_one(&self.pool).await?.try_get(0)
+        let mut sql = self.pool.sql();
+        sql.push("SELECT COALESCE(MAX(seq), 0) FROM records");
+        self.pool.fetch_optional(sql).await?.map_or(Ok(0), |row| row.int(0))
     }
 
     /// Names to offer for filters: keys (all on the paths that the viewer sees) and models of the last `hours`.
@@ -163,20 +171,29 @@ impl Store {
         viewer: &Viewer,
         since_hour: i64,
     ) -> sqlx::Result<(Vec<Arc<str>>, Vec<String>)> {
-        let scope = scope(&self.trees, viewer, None);
+        let scope = self.scope(viewer, None).await?;
         if *viewer == Viewer::Nobody || scope.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Default::default());
         }
-        let mut sql = Sql::default();
-        sql.bind("SELECT DISTINCT name FROM spend WHERE kind = 0 AND name != '' AND hour >= ?", since_hour)?;
-        sql.scope("tree", &scope);
-        sql.push(" ORDER BY name LIMIT 500");
-        let rows = sql.query().fetch_all(&self.pool).await?;
-        let models = rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
+        let mut sql = self.pool.sql();
+        sql.bind("SELECT DISTINCT name FROM spend WHERE kind = 0 AND name != '' AND hour >= ?", since_hour);
+        sql.scope("tree", &scope).push(" ORDER BY name LIMIT 500");
+        let rows = self.pool.fetch_all(sql).await?;
+        let models = rows.iter().map(|row| row.text(0)).collect::<sqlx::Result<_>>()?;
         Ok((self.trees.keys(viewer), models))
     }
 
-    pub(super) fn listed(&self, row: &SqliteRow) -> sqlx::Result<Listed> {
+    async fn all_listed(&self, rows: &[Row]) -> sqlx::Result<Vec<Listed>> {
+        for row in rows {
+            if !self.trees.knows(row.int(TREE)?) {
+                self.refresh().await?;
+                break;
+            }
+        }
+        rows.iter().map(|row| self.listed(row)).collect()
+    }
+
+    pub(super) fn listed(&self, row: &Row) -> sqlx::Result<Listed> {
         Listed::read(row, |tree| self.trees.path(tree))
     }
 }
@@ -189,44 +206,43 @@ impl Listed {
         self.tree.first().map_or("", |key| key)
     }
 
-    fn read(row: &SqliteRow, path: impl Fn(i64) -> Arc<[Arc<str>]>) -> sqlx::Result<Self> {
-        let mut at = 0;
-        let r = &mut Columns { row, at: &mut at };
+    fn read(row: &Row, path: impl Fn(i64) -> Arc<[Arc<str>]>) -> sqlx::Result<Self> {
+        let r = &mut Columns { row, at: 0 };
         Ok(Listed {
-            seq: r.next()?,
-            id: Uuid::from_slice(&r.next::<Vec<u8>>()?).unwrap_or_default(),
-            at: r.next()?,
-            kind: if r.next::<i64>()? == 1 { "tool" } else { "model" },
-            tree: path(r.next()?),
+            seq: r.int()?,
+            id: r.id()?,
+            at: r.int()?,
+            kind: if r.int()? == 1 { "tool" } else { "model" },
+            tree: path(r.int()?),
             status: r.uint()?.try_into().unwrap_or(0),
-            error: r.next()?,
-            session: r.next()?,
+            error: r.text()?,
+            session: r.text()?,
             total_us: r.uint()?,
-            first_byte_us: r.next::<Option<i64>>()?.map(i64::unsigned_abs),
+            first_byte_us: r.maybe_uint()?,
             gateway_us: r.uint()?,
-            content: Kept::from_column(r.next()?),
-            api: r.next()?,
-            stream: r.uint()? == 1,
-            model_asked: r.next()?,
-            model: r.next()?,
-            provider: r.next()?,
-            stop: r.next()?,
+            content: Kept::from_column(r.int()?),
+            api: r.text()?,
+            stream: r.int()? == 1,
+            model_asked: r.text()?,
+            model: r.text()?,
+            provider: r.text()?,
+            stop: r.text()?,
             tokens: Tokens::read(r)?,
-            usage_estimated: r.uint()? == 1,
-            cost: r.next::<Option<i64>>()?.map(i64::unsigned_abs),
-            server: r.next()?,
-            tool: r.next()?,
-            is_error: r.uint()? == 1,
-            tool_use_id: r.next()?,
-            prompt: r.next()?,
-            reply: r.next()?,
+            usage_estimated: r.int()? == 1,
+            cost: r.maybe_uint()?,
+            server: r.text()?,
+            tool: r.text()?,
+            is_error: r.int()? == 1,
+            tool_use_id: r.text()?,
+            prompt: r.text()?,
+            reply: r.text()?,
         })
     }
 }
 
 impl Tokens {
     fn read(r: &mut Columns<'_>) -> sqlx::Result<Option<Self>> {
-        let known = r.row.try_get::<Option<i64>, _>(*r.at)?.is_some();
+        let known = r.row.maybe_int(r.at)?.is_some();
         let tokens = Tokens {
             input: r.uint()?,
             cache_read: r.uint()?,
@@ -245,23 +261,44 @@ impl Tokens {
     }
 }
 
-/// Reads columns one after the other: by position, names would be looked up for each row.
+/// Reads columns one after the other.
 pub(super) struct Columns<'a> {
-    pub(super) row: &'a SqliteRow,
-    pub(super) at: &'a mut usize,
+    pub(super) row: &'a Row,
+    pub(super) at: usize,
 }
 
 impl Columns<'_> {
-    pub(super) fn next<'r, T>(&'r mut self) -> sqlx::Result<T>
-    where
-        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-    {
-        *self.at += 1;
-        self.row.try_get(*self.at - 1)
+    fn next(&mut self) -> usize {
+        self.at += 1;
+        self.at - 1
+    }
+
+    pub(super) fn int(&mut self) -> sqlx::Result<i64> {
+        let at = self.next();
+        self.row.int(at)
     }
 
     /// An amount; NULL is 0.
     pub(super) fn uint(&mut self) -> sqlx::Result<u64> {
-        Ok(self.next::<Option<i64>>()?.unwrap_or(0).unsigned_abs())
+        Ok(self.int()?.unsigned_abs())
+    }
+
+    pub(super) fn maybe_int(&mut self) -> sqlx::Result<Option<i64>> {
+        let at = self.next();
+        self.row.maybe_int(at)
+    }
+
+    pub(super) fn maybe_uint(&mut self) -> sqlx::Result<Option<u64>> {
+        Ok(self.maybe_int()?.map(i64::unsigned_abs))
+    }
+
+    pub(super) fn text(&mut self) -> sqlx::Result<Option<String>> {
+        let at = self.next();
+        self.row.maybe_text(at)
+    }
+
+    fn id(&mut self) -> sqlx::Result<Uuid> {
+        let at = self.next();
+        self.row.id(at)
     }
 }

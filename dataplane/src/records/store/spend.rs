@@ -1,12 +1,8 @@
 //! Spend and latency over a period, from the sums by hour: their time does not grow with the number of records.
 
-use super::{
-    Store,
-    filter::{Scope, Sql, scope},
-};
-use crate::records::{sums::bucket_middle, viewer::Viewer};
+use super::{Store, filter::Scope};
+use crate::records::{db::Row, sums::bucket_middle, viewer::Viewer};
 use serde::Serialize;
-use sqlx::Row as _;
 use std::collections::{BTreeMap, HashMap};
 
 /// A period in whole hours, and where days begin.
@@ -97,7 +93,7 @@ const DAYS_MAX: i64 = 400;
 impl Store {
     /// Sums over a period, of what `viewer` sees; only of `key` and the keys below it, when given.
     pub async fn spend(&self, viewer: &Viewer, period: Period, key: Option<&str>) -> sqlx::Result<Spend> {
-        let scope = scope(&self.trees, viewer, key);
+        let scope = self.scope(viewer, key).await?;
         if *viewer == Viewer::Nobody || scope.as_ref().is_some_and(Vec::is_empty) {
             return Ok(Spend {
                 by_day: period.days().map(|day| (day, Sum::default())).collect(),
@@ -110,33 +106,32 @@ impl Store {
     }
 
     async fn sums(&self, period: Period, scope: &Scope) -> sqlx::Result<Spend> {
-        let mut sql = Sql::default();
-        sql.bind("SELECT (hour * 60 + ?) / 1440 AS day, kind, tree, name, ", period.offset)?;
-        sql.push(
-            "SUM(requests), SUM(failed), SUM(unpriced), SUM(input), SUM(cache_read), SUM(cache_write), \
-             SUM(output), SUM(cost) FROM spend",
-        );
-        sql.bind(" WHERE hour >= ?", period.from)?;
-        sql.bind(" AND hour < ?", period.to)?;
-        sql.scope("tree", scope);
-        sql.push(" GROUP BY 1, 2, 3, 4");
+        let mut sql = self.pool.sql();
+        sql.bind("SELECT (hour * 60 + ?) / 1440 AS day, kind, tree, name", period.offset);
+        for column in
+            ["requests", "failed", "unpriced", "input", "cache_read", "cache_write", "output", "cost"]
+        {
+            sql.push(", CAST(SUM(").push(column).push(") AS BIGINT)");
+        }
+        sql.bind(" FROM spend WHERE hour >= ?", period.from).bind(" AND hour < ?", period.to);
+        sql.scope("tree", scope).push(" GROUP BY 1, 2, 3, 4");
         let mut spend = Spend::default();
         let (mut keys, mut models, mut tools) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut days: BTreeMap<i64, Sum> = period.days().map(|day| (day, Sum::default())).collect();
-        for row in sql.query().fetch_all(&self.pool).await? {
+        for row in self.pool.fetch_all(sql).await? {
             let sum = Sum::read(&row)?;
-            let name: String = row.try_get(3)?;
-            if row.try_get::<i64, _>(1)? == 1 {
+            let name = row.text(3)?;
+            if row.int(1)? == 1 {
                 spend.tool_calls.add(&sum);
                 tools.entry(name).or_insert_with(Sum::default).add(&sum);
                 continue;
             }
-            let path = self.trees.path(row.try_get(2)?);
+            let path = self.trees.path(row.int(2)?);
             let key = path.first().map_or("", |key| key).to_owned();
             spend.total.add(&sum);
             keys.entry(key).or_insert_with(Sum::default).add(&sum);
             models.entry(name).or_insert_with(Sum::default).add(&sum);
-            days.entry(period.day_start(row.try_get(0)?)).or_default().add(&sum);
+            days.entry(period.day_start(row.int(0)?)).or_default().add(&sum);
         }
         spend.by_key = named(keys, |sum| sum.cost);
         spend.by_model = named(models, |sum| sum.cost);
@@ -146,20 +141,20 @@ impl Store {
     }
 
     async fn latencies(&self, period: Period, scope: &Scope, spend: &mut Spend) -> sqlx::Result<()> {
-        let mut sql = Sql::default();
+        let mut sql = self.pool.sql();
         // By the day, in UTC, where hours are too many (or too old to be there).
         let span = if period.to - period.from <= HOURS_MAX { 1 } else { 24 };
-        sql.bind("SELECT kind, name, part, bucket, SUM(count) FROM latencies WHERE span = ?", span)?;
-        sql.bind(" AND slot >= ?", period.from.div_euclid(span))?;
-        sql.bind(" AND slot <= ?", (period.to - 1).div_euclid(span))?;
-        sql.scope("tree", scope);
-        sql.push(" GROUP BY 1, 2, 3, 4");
+        sql.push("SELECT kind, name, part, bucket, CAST(SUM(count) AS BIGINT) FROM latencies");
+        sql.bind(" WHERE span = ?", span);
+        sql.bind(" AND slot >= ?", period.from.div_euclid(span));
+        sql.bind(" AND slot <= ?", (period.to - 1).div_euclid(span));
+        sql.scope("tree", scope).push(" GROUP BY 1, 2, 3, 4");
         let mut all: [Histogram; 3] = Default::default();
         let mut by_name: HashMap<(i64, String), [Histogram; 3]> = HashMap::new();
-        for row in sql.query().fetch_all(&self.pool).await? {
-            let (kind, name): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
-            let part = usize::try_from(row.try_get::<i64, _>(2)?).unwrap_or(0).min(2);
-            let (bucket, count): (i64, i64) = (row.try_get(3)?, row.try_get(4)?);
+        for row in self.pool.fetch_all(sql).await? {
+            let (kind, name) = (row.int(0)?, row.text(1)?);
+            let part = usize::try_from(row.int(2)?).unwrap_or(0).min(2);
+            let (bucket, count) = (row.int(3)?, row.int(4)?);
             let add = |histograms: &mut [Histogram; 3]| {
                 if let Some(histogram) = histograms.get_mut(part) {
                     *histogram.entry(bucket).or_default() += count.unsigned_abs();
@@ -212,8 +207,8 @@ impl Period {
 // === impl Sum ===
 
 impl Sum {
-    fn read(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Self> {
-        let amount = |at: usize| row.try_get::<i64, _>(at).map(i64::unsigned_abs);
+    fn read(row: &Row) -> sqlx::Result<Self> {
+        let amount = |at: usize| row.int(at).map(|amount| amount.max(0).unsigned_abs());
         Ok(Sum {
             requests: amount(4)?,
             failed: amount(5)?,

@@ -1,31 +1,35 @@
 use super::*;
 use proptest::prelude::*;
 
+on_both!(
+    a_full_queue_drops_content_then_spills_and_loses_no_money,
+    an_id_is_stored_and_charged_once,
+    a_spill_file_of_an_earlier_process_is_replayed_once,
+);
+
 #[tokio::test]
 async fn what_is_flushed_is_there_after_reopening_without_close() {
-    let dir = tempfile::tempdir().unwrap();
-    let (recorder, store) = file_store(dir.path()).await;
+    let place = Place::sqlite();
+    let (recorder, store) = place.open().await;
     for n in 0..700 {
         recorder.submit(model("eng/alice", AT + n, "hello", "hi"));
     }
     recorder.flush().await;
     assert_eq!(recorder.counts().written, 700);
     // The first store stays open and its WAL is not checkpointed: what a killed process leaves behind.
-    let copy = tempfile::tempdir().unwrap();
+    let copy = Place::sqlite();
     for name in ["records.sqlite", "records.sqlite-wal"] {
-        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        std::fs::copy(place.folder().join(name), copy.folder().join(name)).unwrap();
     }
-    let (again, reopened) = file_store(copy.path()).await;
+    let (again, reopened) = copy.open().await;
     assert_eq!(reopened.postings_since(AT).await.unwrap(), store.postings_since(AT).await.unwrap());
     again.submit(model("eng/alice", AT, "hello", "hi"));
     again.flush().await;
-    assert_eq!(count(&mut direct(copy.path()).await, "SELECT COUNT(*) FROM records").await, 701);
+    assert_eq!(copy.count("SELECT COUNT(*) FROM records").await, 701);
 }
 
-#[tokio::test]
-async fn an_id_is_stored_and_charged_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (recorder, store) = file_store(dir.path()).await;
+async fn an_id_is_stored_and_charged_once(place: &Place) {
+    let (recorder, store) = place.open().await;
     let one = model("eng/alice", AT, "hello", "hi");
     for record in [one.clone(), one.clone(), model("eng/alice", AT, "other", "hi")] {
         recorder.submit(record);
@@ -33,20 +37,16 @@ async fn an_id_is_stored_and_charged_once() {
     recorder.flush().await;
     recorder.submit(one);
     recorder.flush().await;
-    assert_eq!(count(&mut direct(dir.path()).await, "SELECT COUNT(*) FROM records").await, 2);
+    assert_eq!(place.count("SELECT COUNT(*) FROM records").await, 2);
     let sums = summed(&store.postings_since(AT).await.unwrap());
     assert_eq!(sums[&("eng/alice".to_owned(), "month".to_owned())], 2_000_000);
 }
 
-#[tokio::test]
-async fn a_full_queue_drops_content_then_spills_and_loses_no_money() {
-    let dir = tempfile::tempdir().unwrap();
+async fn a_full_queue_drops_content_then_spills_and_loses_no_money(place: &Place) {
     let options = Options { queue_records: 64, queue_bytes: 4 << 10, ..Options::default() };
-    let location = Location::File(dir.path().join("records.sqlite"));
-    let (recorder, store) = open_with(location, options).await.unwrap();
-    // The writer cannot write while another holds the database: the queue fills.
-    let mut other = direct(dir.path()).await;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let (recorder, store) = place.open_with(options).await;
+    // The writer cannot write while another holds what it needs: the queue fills.
+    let other = place.lock_out().await;
     let records = 2_000;
     for n in 0..records {
         recorder.submit(model("eng/alice", AT + n, &"word ".repeat(100), "hi"));
@@ -54,41 +54,42 @@ async fn a_full_queue_drops_content_then_spills_and_loses_no_money() {
     let counts = recorder.counts();
     assert!(counts.content_dropped > 0 && counts.spilled > 0, "{counts:?}");
     assert_eq!(counts.lost, 0);
-    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    other.rollback().await.unwrap();
     while recorder.counts().spill_pending > 0 {
         recorder.flush().await;
     }
-    assert_eq!(count(&mut other, "SELECT COUNT(*) FROM records").await, records);
+    assert_eq!(place.count("SELECT COUNT(*) FROM records").await, records);
     let sums = summed(&store.postings_since(AT).await.unwrap());
     assert_eq!(sums[&("eng/team".to_owned(), "month".to_owned())], records as u64 * 1_000_000);
-    assert!(!dir.path().join("spill.jsonl").exists() && !dir.path().join("spill.replay.jsonl").exists());
-    assert!(count(&mut other, "SELECT COUNT(*) FROM records WHERE content = 3").await > 0);
+    let left = |name: &str| place.folder().join(name).exists();
+    assert!(!left("spill.jsonl") && !left("spill.replay.jsonl"));
+    assert!(place.count("SELECT COUNT(*) FROM records WHERE content = 3").await > 0);
 }
 
-#[tokio::test]
-async fn a_spill_file_of_an_earlier_process_is_replayed_once() {
-    let dir = tempfile::tempdir().unwrap();
+async fn a_spill_file_of_an_earlier_process_is_replayed_once(place: &Place) {
     let line = |record: &Record| serde_json::to_string(&entry::Entry::take(&mut record.clone())).unwrap();
     let (first, second) = (model("eng/alice", AT, "a", "b"), tool("eng/bob", AT, "toolu_1"));
     // Both files are there, one record is in both, and the last line is cut off by the crash.
-    std::fs::write(dir.path().join("spill.replay.jsonl"), format!("{}\n", line(&first))).unwrap();
+    std::fs::write(place.folder().join("spill.replay.jsonl"), format!("{}\n", line(&first))).unwrap();
     let cut = &line(&second)[..40];
-    std::fs::write(dir.path().join("spill.jsonl"), format!("{}\n{}\n{cut}", line(&first), line(&second)))
+    std::fs::write(place.folder().join("spill.jsonl"), format!("{}\n{}\n{cut}", line(&first), line(&second)))
         .unwrap();
-    let (recorder, store) = file_store(dir.path()).await;
-    assert_eq!(count(&mut direct(dir.path()).await, "SELECT COUNT(*) FROM records").await, 2);
+    let (recorder, store) = place.open().await;
+    assert_eq!(place.count("SELECT COUNT(*) FROM records").await, 2);
     let sums = summed(&store.postings_since(AT).await.unwrap());
     assert_eq!(sums[&("eng/alice".to_owned(), "month".to_owned())], 1_000_000);
     assert_eq!(recorder.counts().lost, 1, "the line that was cut off is counted");
-    assert!(!dir.path().join("spill.jsonl").exists() && !dir.path().join("spill.replay.jsonl").exists());
+    assert!(
+        !place.folder().join("spill.jsonl").exists() && !place.folder().join("spill.replay.jsonl").exists()
+    );
 }
 
 #[tokio::test]
 async fn a_store_of_a_later_version_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(file_store(dir.path()).await);
-    sqlx::query("PRAGMA user_version = 99").execute(&mut direct(dir.path()).await).await.unwrap();
-    let error = open(Location::File(dir.path().join("records.sqlite"))).await.unwrap_err();
+    let place = Place::sqlite();
+    drop(place.open().await);
+    place.execute("PRAGMA user_version = 99").await;
+    let error = open(place.location()).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
 }
 

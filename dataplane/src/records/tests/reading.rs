@@ -3,6 +3,16 @@
 use super::*;
 use std::collections::HashSet;
 
+on_both!(
+    filters_pick_and_pages_walk_through_all_once,
+    records_of_one_millisecond_are_all_walked,
+    a_viewer_sees_its_subtree_and_nothing_else,
+    a_conversation_comes_back_as_it_was,
+    a_record_is_whole_and_linked,
+    spend_adds_up_by_key_model_and_day,
+    the_live_view_follows_the_order_of_writing,
+);
+
 fn keys(names: &[&str]) -> Viewer {
     Viewer::Keys(names.iter().map(|n| (*n).into()).collect())
 }
@@ -16,8 +26,8 @@ async fn ids(store: &Store, viewer: &Viewer, filter: &Filter) -> Vec<i64> {
 }
 
 /// Ten requests of alice, five of bob, one refused without a key, a tool call of alice; another namespace's key.
-async fn filled(dir: &Path) -> (Recorder, Store) {
-    let (recorder, store) = file_store(dir).await;
+async fn filled(place: &Place) -> (Recorder, Store) {
+    let (recorder, store) = place.open().await;
     for n in 0..10 {
         let mut one = model("eng/alice", AT + n, &format!("alice question {n}"), "the answer");
         one.session = Some(format!("session-{}", n % 2));
@@ -47,10 +57,8 @@ async fn filled(dir: &Path) -> (Recorder, Store) {
     (recorder, store)
 }
 
-#[tokio::test]
-async fn filters_pick_and_pages_walk_through_all_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_recorder, store) = filled(dir.path()).await;
+async fn filters_pick_and_pages_walk_through_all_once(place: &Place) {
+    let (_recorder, store) = filled(place).await;
     let f = Filter::default;
     let status = |s: &str| Filter { status: Some(s.parse().unwrap()), ..f() };
     let cases = [
@@ -96,9 +104,8 @@ async fn filters_pick_and_pages_walk_through_all_once() {
     }
 }
 
-#[tokio::test]
-async fn records_of_one_millisecond_are_all_walked() {
-    let (recorder, store) = open(Location::Memory).await.unwrap();
+async fn records_of_one_millisecond_are_all_walked(place: &Place) {
+    let (recorder, store) = place.open().await;
     for n in 0..25 {
         recorder.submit(model("eng/alice", AT, &format!("q{n}"), "a"));
     }
@@ -115,10 +122,8 @@ async fn records_of_one_millisecond_are_all_walked() {
     assert_eq!(seen.len(), 25);
 }
 
-#[tokio::test]
-async fn a_viewer_sees_its_subtree_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_recorder, store) = filled(dir.path()).await;
+async fn a_viewer_sees_its_subtree_and_nothing_else(place: &Place) {
+    let (_recorder, store) = filled(place).await;
     let of_bob =
         ids(&store, &Viewer::All, &Filter { key: Some("eng/bob".into()), ..Filter::default() }).await;
     let everything = ids(&store, &Viewer::All, &Filter::default()).await;
@@ -153,10 +158,8 @@ async fn a_viewer_sees_its_subtree_and_nothing_else() {
     assert_eq!(store.names(&Viewer::All, 0).await.unwrap().0.len(), 4);
 }
 
-#[tokio::test]
-async fn a_conversation_comes_back_as_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let (recorder, store) = file_store(dir.path()).await;
+async fn a_conversation_comes_back_as_it_was(place: &Place) {
+    let (recorder, store) = place.open().await;
     let mut sent = Vec::new();
     for n in 0..4 {
         let body = super::content::turn(n);
@@ -179,10 +182,8 @@ async fn a_conversation_comes_back_as_it_was() {
     }
 }
 
-#[tokio::test]
-async fn a_record_is_whole_and_linked() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_recorder, store) = filled(dir.path()).await;
+async fn a_record_is_whole_and_linked(place: &Place) {
+    let (_recorder, store) = filled(place).await;
     let all = store.list(&Viewer::All, &Filter::default(), None, 100).await.unwrap().records;
     let find = |at: i64| all.iter().find(|r| r.at == AT + at).unwrap().id;
     let answer = store.record(&Viewer::All, find(4)).await.unwrap().unwrap();
@@ -201,9 +202,8 @@ async fn a_record_is_whole_and_linked() {
     assert!(store.record(&Viewer::All, Uuid::nil()).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn spend_adds_up_by_key_model_and_day() {
-    let (recorder, store) = open(Location::Memory).await.unwrap();
+async fn spend_adds_up_by_key_model_and_day(place: &Place) {
+    let (recorder, store) = place.open().await;
     for (day, key, cost) in
         [(0, "eng/alice", 5), (0, "eng/bob", 7), (1, "eng/alice", 11), (3, "eng/alice", 13)]
     {
@@ -234,9 +234,8 @@ async fn spend_adds_up_by_key_model_and_day() {
     assert_eq!(ahead.by_day.last().unwrap().0, AT - 23 * 3_600_000);
 }
 
-#[tokio::test]
-async fn the_live_view_follows_the_order_of_writing() {
-    let (recorder, store) = open(Location::Memory).await.unwrap();
+async fn the_live_view_follows_the_order_of_writing(place: &Place) {
+    let (recorder, store) = place.open().await;
     recorder.submit(model("eng/alice", AT, "first", "a"));
     recorder.flush().await;
     let seen = store.newest().await.unwrap();

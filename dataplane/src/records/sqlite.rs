@@ -1,92 +1,38 @@
-//! Opening the database: pools, pragmas, migrations.
+//! Records in a SQLite file: one process, one writer.
 
+pub(crate) mod retention;
+pub(crate) mod write;
+
+use super::{db::Pool, location::OpenError};
 use sqlx::{
     Executor as _, Row as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-/// Why the store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The database.
-    #[error(
-        "the record store {path} cannot be opened: {source}; check that the folder exists and can be written"
-    )]
-    Database {
-        /// Which file.
-        path: String,
-        /// What the database said.
-        source: sqlx::Error,
-    },
-    /// A database of a later program.
-    #[error(
-        "the record store {path} is of version {found}, this program knows {known}: it was written by a later version; upgrade, or use another file"
-    )]
-    Newer {
-        /// Which file.
-        path: String,
-        /// Its version.
-        found: i64,
-        /// The latest known here.
-        known: i64,
-    },
-    /// The spill file, a thread, memory.
-    #[error("the record store {path} cannot be started: {source}")]
-    Io {
-        /// Which file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-/// Where records are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    /// In memory: gone with the process.
-    Memory,
-    /// In this SQLite file (made when absent); `-wal`, `-shm` and `spill.jsonl` lie beside it.
-    File(PathBuf),
-}
-
-/// Two pools on one database; the same one when it is in memory.
+/// Connections to one database; the same one when it is in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Pools {
-    pub(crate) writer: SqlitePool,
-    pub(crate) readers: SqlitePool,
+    pub(crate) writer: Pool,
+    pub(crate) readers: Pool,
 }
 
 /// The scripts that lead from version to version.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("sqlite/001.sql")];
 
 /// Readers at once.
 const READERS: u32 = 4;
 
-// === impl Location ===
-
-impl Location {
-    /// For messages.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Location::Memory => "(in memory)".to_owned(),
-            Location::File(path) => path.display().to_string(),
-        }
-    }
-}
-
 // === impl Pools ===
 
 impl Pools {
-    /// Opens the database and brings its schema up to date.
-    pub(crate) async fn open(location: &Location) -> Result<Self, OpenError> {
-        let failed = |source| OpenError::Database { path: location.name(), source };
-        let writer = match location {
-            Location::Memory => pool(1, SqliteConnectOptions::new().in_memory(true)).await,
-            Location::File(path) => pool(1, file(path)).await,
+    /// Opens the database (`None`: in memory) and brings its schema up to date.
+    pub(crate) async fn open(path: Option<&Path>) -> Result<Self, OpenError> {
+        let name = path.map_or_else(|| "(in memory)".to_owned(), |path| path.display().to_string());
+        let failed = |source| OpenError::Database { path: name.clone(), source };
+        let writer = match path {
+            None => pool(1, SqliteConnectOptions::new().in_memory(true)).await,
+            Some(path) => pool(1, file(path)).await,
         }
         .map_err(failed)?;
         let mut conn = writer.acquire().await.map_err(failed)?;
@@ -94,15 +40,15 @@ impl Pools {
         drop(conn);
         let known = MIGRATIONS.len() as i64;
         if version > known {
-            return Err(OpenError::Newer { path: location.name(), found: version, known });
+            return Err(OpenError::Newer { path: name, found: version, known });
         }
-        let readers = match location {
-            Location::Memory => writer.clone(),
-            Location::File(path) => {
+        let readers = match path {
+            None => writer.clone(),
+            Some(path) => {
                 pool(READERS, file(path).read_only(true).create_if_missing(false)).await.map_err(failed)?
             }
         };
-        Ok(Pools { writer, readers })
+        Ok(Pools { writer: Pool::Sqlite(writer), readers: Pool::Sqlite(readers) })
     }
 }
 

@@ -1,0 +1,167 @@
+//! The two databases behind one small face: statements with `?` for values, rows by position, pools and transactions.
+//!
+//! What both understand is written once. What they do not (the index to lead, text search, conflict rules) is in
+//! [`sqlite`](super::sqlite) and [`postgres`](super::postgres).
+
+mod row;
+mod sql;
+
+pub(crate) use row::Row;
+pub(crate) use sql::{Sql, Value};
+
+use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction, pool::PoolConnection};
+use std::time::Duration;
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// Connections to one database.
+#[derive(Debug, Clone)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// A transaction; rolled back when dropped.
+pub(crate) enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// How long a statement may take, connecting and waiting for a connection aside: a server that went away without a word
+/// must not hold a page or the writer for ever. The server's own limit is lower.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Pool::Sqlite(_) => Dialect::Sqlite,
+            Pool::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// An empty statement.
+    pub(crate) fn sql(&self) -> Sql {
+        Sql::new(self.dialect())
+    }
+
+    pub(crate) async fn begin(&self) -> sqlx::Result<Tx> {
+        Ok(match self {
+            Pool::Sqlite(pool) => Tx::Sqlite(patiently(pool.begin()).await?),
+            Pool::Postgres(pool) => Tx::Postgres(patiently(pool.begin()).await?),
+        })
+    }
+
+    pub(crate) async fn fetch_all(&self, sql: Sql) -> sqlx::Result<Vec<Row>> {
+        match self {
+            Pool::Sqlite(pool) => {
+                let mut conn: PoolConnection<Sqlite> = pool.acquire().await?;
+                Ok(sql.sqlite()?.fetch_all(&mut *conn).await?.into_iter().map(Row::Sqlite).collect())
+            }
+            Pool::Postgres(pool) => {
+                let query = sql.postgres()?;
+                let rows = patiently(query.fetch_all(pool)).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+
+    pub(crate) async fn fetch_optional(&self, sql: Sql) -> sqlx::Result<Option<Row>> {
+        Ok(self.fetch_all(sql).await?.into_iter().next())
+    }
+
+    pub(crate) async fn execute(&self, sql: Sql) -> sqlx::Result<u64> {
+        match self {
+            Pool::Sqlite(pool) => Ok(sql.sqlite()?.execute(pool).await?.rows_affected()),
+            Pool::Postgres(pool) => Ok(patiently(sql.postgres()?.execute(pool)).await?.rows_affected()),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+// === impl Tx ===
+
+impl Tx {
+    pub(crate) fn sql(&self) -> Sql {
+        Sql::new(match self {
+            Tx::Sqlite(_) => Dialect::Sqlite,
+            Tx::Postgres(_) => Dialect::Postgres,
+        })
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(crate) async fn execute(&mut self, sql: Sql) -> sqlx::Result<u64> {
+        match self {
+            Tx::Sqlite(tx) => Ok(sql.sqlite()?.execute(&mut **tx).await?.rows_affected()),
+            Tx::Postgres(tx) => Ok(patiently(sql.postgres()?.execute(&mut **tx)).await?.rows_affected()),
+        }
+    }
+
+    pub(crate) async fn fetch_all(&mut self, sql: Sql) -> sqlx::Result<Vec<Row>> {
+        match self {
+            Tx::Sqlite(tx) => {
+                Ok(sql.sqlite()?.fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect())
+            }
+            Tx::Postgres(tx) => {
+                let rows = patiently(sql.postgres()?.fetch_all(&mut **tx)).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Tx::Sqlite(tx) => tx.commit().await,
+            Tx::Postgres(tx) => patiently(tx.commit()).await,
+        }
+    }
+
+    pub(crate) async fn rollback(self) -> sqlx::Result<()> {
+        match self {
+            Tx::Sqlite(tx) => tx.rollback().await,
+            Tx::Postgres(tx) => patiently(tx.rollback()).await,
+        }
+    }
+}
+
+async fn patiently<T>(answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            format!("no answer within {} s", PATIENCE.as_secs()),
+        ))),
+    }
+}
+
+/// Whether the database cannot be reached or is not ready, rather than refuses what it was told: worth another try later.
+pub(crate) fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_) => true,
+        // 08 connection, 28 credentials, 53 resources, 57 operator intervention (shutdown, starting up), 58 system error,
+        // 25006 read-only (a standby), 3D000 no such database, 42P01 no such table yet, 40 rolled back, 55P03 lock timeout.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "28", "53", "57", "58", "25006", "3D000", "42P01", "40", "55P03"]
+                .iter()
+                .any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
+}
