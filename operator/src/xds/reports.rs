@@ -1,16 +1,20 @@
-//! What gateways say of themselves: what is in force there, what was rejected and why, and how they are.
+//! What gateways say of themselves: what is in force there, what was rejected and why, how they are, and what they see.
 
 use super::auth::Identity;
 use crate::telemetry::metrics;
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 use tokio::sync::watch;
 use tollgate_proto::{
     Kind, ResourceId,
-    discovery::{MAX_REASON, MAX_REJECTIONS, v1},
+    discovery::{MAX_EJECTIONS, MAX_REASON, MAX_REJECTIONS, v1},
 };
 
-/// The gateways that report to this replica.
+/// The gateways that are known to this replica: those that report to it, and those whose reports other replicas pass on.
 #[derive(Debug, Default)]
 pub struct Nodes {
     table: Mutex<Table>,
@@ -30,12 +34,22 @@ pub struct Node {
     pub identity: Identity,
     /// What it calls itself.
     pub id: String,
+    /// The replica that passes its reports on; `None`: it reports to this one.
+    pub via: Option<Identity>,
+    /// Since when it reports.
+    pub entered: Instant,
     /// The versions in force there.
     pub in_force: BTreeMap<ResourceId, String>,
     /// What it rejected.
     pub rejected: BTreeMap<ResourceId, Rejection>,
     /// How it is.
     pub health: v1::NodeHealth,
+    /// The budgets it touched, by key (`namespace/name`) and budget.
+    pub budgets: BTreeMap<(String, String), v1::BudgetReport>,
+    /// The backends that it leaves alone.
+    pub ejected: Vec<v1::Ejection>,
+    /// The MCP servers that it asked, by `namespace/name`.
+    pub servers: BTreeMap<String, v1::ServerReport>,
 }
 
 /// Why and what a gateway rejected.
@@ -56,20 +70,41 @@ pub struct Entry {
     number: u64,
 }
 
+/// The gateways whose reports one other replica passes on; they go when this is dropped.
+#[derive(Debug)]
+pub struct Passed {
+    nodes: Arc<Nodes>,
+    via: Identity,
+    entries: HashMap<u64, Entry>,
+}
+
 /// A gateway says that it holds more than there can be.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {MAX_RESOURCES} resources reported")]
+#[error("more than {MAX_RESOURCES} resources reported, or more than {MAX_PASSED} gateways")]
 pub struct TooMany;
 
 /// The most resources of one gateway's report.
 const MAX_RESOURCES: usize = 200_000;
+/// The most gateways whose reports one replica passes on.
+const MAX_PASSED: usize = 10_000;
 
 // === impl Nodes ===
 
 impl Nodes {
-    /// All that report now.
+    /// All that report now, directly or by way of another replica.
     pub fn all(&self) -> Vec<Arc<Node>> {
         self.table.lock().nodes.values().cloned().collect()
+    }
+
+    /// Those that report to this replica, each with a number of its own.
+    pub fn own(&self) -> BTreeMap<u64, Arc<Node>> {
+        let table = self.table.lock();
+        table
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.via.is_none())
+            .map(|(n, node)| (*n, node.clone()))
+            .collect()
     }
 
     /// Changes with every report and every gateway that comes or goes.
@@ -79,10 +114,19 @@ impl Nodes {
 
     /// A gateway that begins to report.
     pub fn enter(self: &Arc<Self>, identity: Identity) -> Entry {
+        self.add(identity, None)
+    }
+
+    /// A replica that begins to pass on reports.
+    pub fn pass(self: &Arc<Self>, via: Identity) -> Passed {
+        Passed { nodes: self.clone(), via, entries: HashMap::new() }
+    }
+
+    fn add(self: &Arc<Self>, identity: Identity, via: Option<Identity>) -> Entry {
         let mut table = self.table.lock();
         table.next += 1;
         let number = table.next;
-        table.nodes.insert(number, Arc::new(Node::new(identity)));
+        table.nodes.insert(number, Arc::new(Node::new(identity, via)));
         Entry { nodes: self.clone(), number }
     }
 
@@ -122,17 +166,58 @@ impl Drop for Entry {
     }
 }
 
+// === impl Passed ===
+
+impl Passed {
+    /// Takes the next report, of the gateway that it names; one that names none says nothing.
+    ///
+    /// # Errors
+    /// When there are more gateways or resources than there can be.
+    pub fn take(&mut self, report: v1::NodeReport) -> Result<(), TooMany> {
+        let Some(origin) = &report.origin else { return Ok(()) };
+        if report.left {
+            self.entries.remove(&origin.stream);
+            return Ok(());
+        }
+        if !self.entries.contains_key(&origin.stream) && self.entries.len() >= MAX_PASSED {
+            return Err(TooMany);
+        }
+        let entry = self.entries.entry(origin.stream).or_insert_with(|| {
+            let identity = Identity {
+                namespace: origin.namespace.clone(),
+                service_account: origin.service_account.clone(),
+                pod: origin.pod.clone(),
+            };
+            self.nodes.add(identity, Some(self.via.clone()))
+        });
+        entry.take(report)
+    }
+}
+
 // === impl Node ===
 
 impl Node {
-    fn new(identity: Identity) -> Self {
+    fn new(identity: Identity, via: Option<Identity>) -> Self {
         Node {
             identity,
             id: String::new(),
+            via,
+            entered: Instant::now(),
             in_force: BTreeMap::new(),
             rejected: BTreeMap::new(),
             health: v1::NodeHealth::default(),
+            budgets: BTreeMap::new(),
+            ejected: Vec::new(),
+            servers: BTreeMap::new(),
         }
+    }
+
+    /// What people know it by: its pod, or what it calls itself.
+    pub fn name(&self) -> &str {
+        [self.identity.pod.as_str(), self.id.as_str(), self.identity.service_account.as_str()]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or("a gateway")
     }
 
     /// Folds a report in. Types that this version does not know are passed over.
@@ -142,7 +227,7 @@ impl Node {
         }
         for item in report.gone {
             if let Some(id) = id(&item.type_url, item.name) {
-                self.in_force.remove(&id);
+                self.forget(&id);
             }
         }
         for item in report.in_force {
@@ -150,16 +235,112 @@ impl Node {
                 self.in_force.insert(id, item.version);
             }
         }
-        if self.in_force.len() > MAX_RESOURCES {
+        for budget in report.budgets {
+            self.budgets.insert((budget.key.clone(), budget.budget.clone()), budget);
+        }
+        for server in report.servers {
+            self.servers.insert(server.server.clone(), shortened(server));
+        }
+        if self.in_force.len().max(self.budgets.len()).max(self.servers.len()) > MAX_RESOURCES {
             return Err(TooMany);
         }
         let rejected = report.rejected.into_iter().take(MAX_REJECTIONS);
         self.rejected = rejected.filter_map(|r| Some((id(&r.type_url, r.name.clone())?, r.into()))).collect();
+        self.ejected = report.ejected.into_iter().take(MAX_EJECTIONS).collect();
         if let Some(health) = report.health {
             self.health = health;
         }
         Ok(())
     }
+
+    /// A resource is not in force there any more, and what was seen of it says nothing.
+    fn forget(&mut self, id: &ResourceId) {
+        self.in_force.remove(id);
+        match id.kind {
+            Kind::VirtualKey => self.budgets.retain(|(key, _), _| *key != id.name),
+            Kind::McpServer => drop(self.servers.remove(&id.name)),
+            _ => {}
+        }
+    }
+
+    /// The reports that lead another replica from `told` to this state; none when there is nothing to tell.
+    pub fn reports_since(&self, told: Option<&Node>, stream: u64) -> Vec<v1::NodeReport> {
+        let none = Node::new(self.identity.clone(), None);
+        let old = told.unwrap_or(&none);
+        let item = |id: &ResourceId, version: &str| v1::InForce {
+            type_url: id.kind.type_url(),
+            name: id.name.clone(),
+            version: version.to_owned(),
+        };
+        let gone: Vec<_> = old
+            .in_force
+            .keys()
+            .filter(|id| !self.in_force.contains_key(*id))
+            .map(|id| item(id, ""))
+            .collect();
+        let new: Vec<_> = news(&old.in_force, &self.in_force).map(|(id, v)| item(id, v)).collect();
+        let budgets: Vec<_> = news(&old.budgets, &self.budgets).map(|(_, b)| b.clone()).collect();
+        let servers: Vec<_> = news(&old.servers, &self.servers).map(|(_, s)| s.clone()).collect();
+        let rest_is_same =
+            (&old.rejected, &old.ejected, old.health) == (&self.rejected, &self.ejected, self.health);
+        let full = self.rest(stream);
+        let mut all = Vec::new();
+        all.extend(gone.chunks(PIECE).map(|gone| v1::NodeReport { gone: gone.to_vec(), ..full.clone() }));
+        all.extend(new.chunks(PIECE).map(|new| v1::NodeReport { in_force: new.to_vec(), ..full.clone() }));
+        all.extend(budgets.chunks(PIECE).map(|b| v1::NodeReport { budgets: b.to_vec(), ..full.clone() }));
+        all.extend(servers.chunks(PIECE).map(|s| v1::NodeReport { servers: s.to_vec(), ..full.clone() }));
+        if all.is_empty() && (told.is_none() || !rest_is_same) {
+            all.push(full);
+        }
+        all
+    }
+
+    /// What each report has in full.
+    fn rest(&self, stream: u64) -> v1::NodeReport {
+        let rejected = self.rejected.iter().map(|(id, r)| v1::Rejection {
+            type_url: id.kind.type_url(),
+            name: id.name.clone(),
+            version: r.version.clone(),
+            error: r.error.clone(),
+            kept: r.kept.clone().unwrap_or_default(),
+        });
+        v1::NodeReport {
+            node: Some(v1::Node { id: self.id.clone(), ..Default::default() }),
+            rejected: rejected.collect(),
+            health: Some(self.health),
+            ejected: self.ejected.clone(),
+            origin: Some(origin(&self.identity, stream)),
+            ..Default::default()
+        }
+    }
+}
+
+/// The most entries of one report that is passed on.
+const PIECE: usize = 5000;
+
+/// A gateway, as a replica names it to the leader.
+pub fn origin(identity: &Identity, stream: u64) -> v1::Origin {
+    v1::Origin {
+        namespace: identity.namespace.clone(),
+        service_account: identity.service_account.clone(),
+        pod: identity.pod.clone(),
+        stream,
+    }
+}
+
+/// The entries of `new` that are not the same in `old`.
+fn news<'m, K: Ord, V: PartialEq>(
+    old: &'m BTreeMap<K, V>,
+    new: &'m BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'m K, &'m V)> {
+    new.iter().filter(|(key, value)| old.get(*key) != Some(*value))
+}
+
+fn shortened(mut server: v1::ServerReport) -> v1::ServerReport {
+    for text in [&mut server.error, &mut server.protocol_version] {
+        text.truncate(text.floor_char_boundary(MAX_REASON));
+    }
+    server
 }
 
 impl From<v1::Rejection> for Rejection {
@@ -175,53 +356,4 @@ fn id(type_url: &str, name: String) -> Option<ResourceId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn in_force(name: &str, version: &str) -> v1::InForce {
-        v1::InForce { type_url: Kind::VirtualKey.type_url(), name: name.into(), version: version.into() }
-    }
-
-    #[test]
-    fn reports_are_folded_and_end_with_their_stream() {
-        let identity =
-            Identity { namespace: "n".into(), service_account: "sa".into(), pod: "gateway-1".into() };
-        let nodes = Arc::new(Nodes::default());
-        let mut changes = nodes.changes();
-        let entry = nodes.enter(identity);
-        let rejection = v1::Rejection {
-            type_url: Kind::VirtualKey.type_url(),
-            name: "n/b".into(),
-            version: "2".into(),
-            error: "ä".repeat(MAX_REASON),
-            kept: "1".into(),
-        };
-        let first = v1::NodeReport {
-            node: Some(v1::Node { id: "me".into(), ..Default::default() }),
-            in_force: vec![in_force("n/a", "1"), in_force("n/b", "1"), v1::InForce::default()],
-            rejected: vec![rejection],
-            health: Some(v1::NodeHealth { ready: true, ..Default::default() }),
-            ..Default::default()
-        };
-        entry.take(first).unwrap();
-        let second = v1::NodeReport {
-            in_force: vec![in_force("n/c", "1")],
-            gone: vec![in_force("n/a", "")],
-            rejected: Vec::new(),
-            ..Default::default()
-        };
-        let node = nodes.all().remove(0);
-        let id = ResourceId::new(Kind::VirtualKey, "n", "b");
-        assert_eq!(node.rejected[&id].kept.as_deref(), Some("1"));
-        assert!(node.rejected[&id].error.len() <= MAX_REASON);
-        entry.take(second).unwrap();
-        let node = nodes.all().remove(0);
-        let names: Vec<_> = node.in_force.keys().map(|id| id.name.as_str()).collect();
-        assert_eq!(names, ["n/b", "n/c"]);
-        assert!(node.id == "me" && node.rejected.is_empty() && node.health.ready);
-        assert!(changes.has_changed().unwrap());
-        changes.mark_unchanged();
-        drop(entry);
-        assert!(nodes.all().is_empty() && changes.has_changed().unwrap());
-    }
-}
+mod tests;

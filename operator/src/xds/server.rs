@@ -5,7 +5,7 @@ use super::{
     diff::Limits,
     listen::{self, CertificateSource},
     publish::{Pace, Published, publish},
-    reports::Nodes,
+    reports::{Entry, Nodes, Passed, TooMany},
     stream::{Heard, Stream},
     view::{Everything, View},
 };
@@ -53,6 +53,8 @@ pub struct Options {
     pub keepalive: Duration,
     /// The most streams, of both services together.
     pub max_streams: usize,
+    /// The ServiceAccount (namespace and name) of the operator itself: its replicas pass on reports, and get no resources.
+    pub replicas: Option<(String, String)>,
 }
 
 /// Why the streams cannot be served.
@@ -92,6 +94,12 @@ struct Session {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Who reports on one stream.
+enum Reporter {
+    Gateway(Entry),
+    Replica(Passed),
+}
+
 /// Why a stream ends.
 enum End {
     /// The client is gone, or it is told by a proper end: the stream is old, or the server stops.
@@ -112,6 +120,7 @@ impl Default for Options {
             patience: Duration::from_secs(30),
             keepalive: Duration::from_secs(20),
             max_streams: 4096,
+            replicas: None,
         }
     }
 }
@@ -198,6 +207,13 @@ impl Server {
         Ok((identity, permit))
     }
 
+    /// Whether it is a replica of the operator.
+    fn is_replica(&self, identity: &Identity) -> bool {
+        self.options.replicas.as_ref().is_some_and(|(namespace, service_account)| {
+            *namespace == identity.namespace && *service_account == identity.service_account
+        })
+    }
+
     /// When a stream that begins now ends.
     fn end(&self) -> Instant {
         // A hasher with random keys is randomness enough to spread ends in time.
@@ -217,6 +233,9 @@ impl AggregatedDiscovery for Server {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaResourcesStream>, Status> {
         let (identity, permit) = self.admit(&request).await?;
+        if self.is_replica(&identity) {
+            return Err(Status::permission_denied("the operator's own ServiceAccount is not a gateway's"));
+        }
         let (responses, receiver) = mpsc::channel(4);
         let session = Session {
             server: self.clone(),
@@ -235,18 +254,32 @@ impl AggregatedDiscovery for Server {
 impl Reports for Server {
     async fn report(&self, request: Request<Streaming<NodeReport>>) -> Result<Response<ReportEnd>, Status> {
         let (identity, _permit) = self.admit(&request).await?;
-        let entry = self.nodes.enter(identity);
+        let mut reporter = match self.is_replica(&identity) {
+            true => Reporter::Replica(self.nodes.pass(identity)),
+            false => Reporter::Gateway(self.nodes.enter(identity)),
+        };
         let mut reports = request.into_inner();
         let end = self.end();
         loop {
             tokio::select! {
                 report = reports.message() => match report? {
-                    Some(report) => entry.take(report).map_err(|e| Status::resource_exhausted(e.to_string()))?,
+                    Some(report) => reporter.take(report).map_err(|e| Status::resource_exhausted(e.to_string()))?,
                     None => return Ok(Response::new(ReportEnd {})),
                 },
                 () = sleep_until(end) => return Ok(Response::new(ReportEnd {})),
                 () = self.stop.cancelled() => return Ok(Response::new(ReportEnd {})),
             }
+        }
+    }
+}
+
+// === impl Reporter ===
+
+impl Reporter {
+    fn take(&mut self, report: NodeReport) -> Result<(), TooMany> {
+        match self {
+            Reporter::Gateway(entry) => entry.take(report),
+            Reporter::Replica(passed) => passed.take(report),
         }
     }
 }
