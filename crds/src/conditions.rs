@@ -63,6 +63,32 @@ pub mod reasons {
     pub const DISABLED: &str = "Disabled";
     /// `Ready`: past `expiresAt`, here or in a parent.
     pub const EXPIRED: &str = "Expired";
+
+    /// All of them.
+    pub const ALL: [&str; 22] = [
+        ACCEPTED,
+        INVALID,
+        NOT_SUPPORTED,
+        CONFLICT,
+        TOKEN_TOO_SHORT,
+        PARENT_CYCLE,
+        PARENT_TOO_DEEP,
+        IMAGE_NOT_ALLOWED,
+        RESOLVED,
+        SECRET_NOT_FOUND,
+        PARENT_NOT_FOUND,
+        PARENT_DENIED,
+        NOT_ALLOWED,
+        ROUTE_NOT_FOUND,
+        SERVER_NOT_FOUND,
+        NOT_RUN,
+        PROGRAMMED,
+        PENDING,
+        REJECTED,
+        READY,
+        DISABLED,
+        EXPIRED,
+    ];
 }
 
 /// True, false, or not known yet.

@@ -5,12 +5,17 @@
 //! - [`kubernetes`]: a cluster as the source of resources; [`manifests`]: a folder as one
 //! - [`telemetry`]: metrics and spans, their names
 //! - [`settings`], [`context`]: what a running operator was told, and what each of its parts is given
-//! - [`leader`]: who leads
+//! - [`leader`]: who leads; [`lead`]: what only the leader does: [`status`], [`events`], [`tokens`]; [`passing`]: what others do for it
 
 pub mod context;
+pub mod events;
 pub mod kubernetes;
+pub mod lead;
 pub mod leader;
 pub mod manifests;
+pub mod passing;
 pub mod settings;
+pub mod status;
 pub mod telemetry;
+pub mod tokens;
 pub mod xds;

@@ -25,6 +25,12 @@ use serde::{Deserialize, Serialize};
     ),
     doc = "An MCP server whose tools the gateway offers at /mcp, to the keys that may use them.",
     printcolumn(
+        name = "Health",
+        type_ = "string",
+        json_path = ".status.health",
+        description = "Whether the server answers the gateways"
+    ),
+    printcolumn(
         name = "Tools",
         type_ = "integer",
         json_path = ".status.tools",
@@ -293,6 +299,13 @@ pub struct McpServerStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// `Healthy`, `Degraded` (some gateways get no answer), `Unreachable` (none does), or `Unknown` (no gateway has asked).
+    #[serde(default)]
+    pub health: ServerHealth,
+    /// Why it is not healthy, in words. Never a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
     /// The era of the protocol that the server speaks: `Legacy` (sessions, to 2025-11-25) or `Modern` (stateless, from
     /// 2026-07-28).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -317,6 +330,20 @@ pub struct McpServerStatus {
     /// When the server's list of tools was last read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Time>,
+}
+
+/// Health of a server over all gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ServerHealth {
+    /// It answers.
+    Healthy,
+    /// Some gateways get no answer.
+    Degraded,
+    /// No gateway gets an answer.
+    Unreachable,
+    /// No gateway has asked.
+    #[default]
+    Unknown,
 }
 
 /// The era of the protocol.

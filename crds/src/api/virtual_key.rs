@@ -2,7 +2,7 @@
 
 mod status;
 
-pub use status::{BudgetStatus, Unit, VirtualKeyStatus};
+pub use status::{BudgetStatus, TokenState, TokenStatus, Unit, VirtualKeyStatus};
 
 use super::{
     AllowedNamespaces, ObjectRef, ProviderKind, SecretSource, Span, Usd, is_default,
@@ -70,7 +70,6 @@ use std::collections::BTreeMap;
         name = "Resets",
         type_ = "string",
         json_path = ".status.tightest.resetsAt",
-        priority = 1,
         description = "When that budget starts anew"
     ),
     printcolumn(
@@ -78,6 +77,13 @@ use std::collections::BTreeMap;
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status",
         description = "Whether the key is in force"
+    ),
+    printcolumn(
+        name = "Token",
+        type_ = "string",
+        json_path = ".status.token.state",
+        priority = 1,
+        description = "Active, Rotating or Missing"
     ),
     printcolumn(
         name = "Reason",

@@ -22,6 +22,32 @@ pub struct VirtualKeyStatus {
     /// The budget that is nearest to its limit, for `kubectl get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tightest: Option<BudgetStatus>,
+    /// How it is about the key's token. Absent when it has none by design.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStatus>,
+}
+
+/// How it is about a key's token. The token itself stands in its Secret and nowhere else.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    /// `Active`, `Rotating` (the token before the last rotation is valid too), or `Missing`.
+    pub state: TokenState,
+    /// Until when the token before the last rotation is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_until: Option<Time>,
+}
+
+/// How it is about a key's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum TokenState {
+    /// It is there.
+    Active,
+    /// It is there, and the one before it is still valid.
+    Rotating,
+    /// Its Secret, or the entry in it, is not there (yet).
+    #[default]
+    Missing,
 }
 
 /// Spend of one budget in its current window.

@@ -1,0 +1,249 @@
+//! What users see with kubectl: statuses, written by the leader only.
+//!
+//! ```text
+//! watch<Arc<World>> --\
+//! gateways' reports ---> [ Planner: what stands there, what should ] -> Patch -> server-side apply -> API server
+//! clock --------------/                                            `-> News -> Events
+//! ```
+//! A status is written when it says something else than what stands there, times aside: a new leader that finds everything as
+//! it should be writes nothing. What the gateways have to say of a change is waited for a moment, so that a change is one
+//! write. Amounts are written on steps of 1 %, at most once a minute a key, and ten a second in all; a budget that becomes used
+//! up is written at once.
+//!
+//! # Layout
+//! - [`plan`]: what is to be written, of all objects; [`subject`]: what one status is made of
+//! - [`conditions`]: `Programmed` and `Ready`; [`fleet`]: what the gateways say together
+//! - `key`, `route`, `server`: one kind each; `amount`: money and tokens as they are shown
+//! - [`news`]: what is told as Events; [`pace`]: rates and backoffs
+
+mod amount;
+pub mod conditions;
+pub mod fleet;
+mod key;
+pub mod news;
+pub mod pace;
+pub mod plan;
+mod route;
+mod server;
+pub mod subject;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    events::Teller,
+    kubernetes::World,
+    leader::{Term, WRITE},
+    xds::Nodes,
+};
+use fleet::{Fleet, SETTLE};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, Patch as KubePatch, PatchParams},
+};
+use pace::{Backoff, Bucket};
+use plan::{Patch, Plan, Planner};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use subject::{Now, Urgency};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tollgate_crds::{
+    annotations::OPERATOR,
+    api::{GROUP, McpServer, ProviderRoute, VERSION, VirtualKey},
+};
+use tollgate_proto::Kind;
+
+/// What the writer needs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The namespace of the installation: gateways in it serve everything.
+    pub namespace: String,
+    /// Conditions a second, and at once.
+    pub conditions: (u32, u32),
+    /// Amounts and health a second.
+    pub amounts: (u32, u32),
+}
+
+/// The task of one term.
+struct Writer {
+    client: Client,
+    options: Options,
+    term: Term,
+    teller: Teller,
+    planner: Planner,
+    urgent: Bucket,
+    later: Bucket,
+    backoff: Backoff,
+}
+
+/// What came of a write.
+enum Outcome {
+    Written,
+    /// This object's alone.
+    Failed,
+    /// The API server's, whatever the object.
+    Unavailable,
+    /// The Lease is not held any more.
+    Over,
+}
+
+/// The longest time between two looks: budgets' windows end and keys expire without an event.
+const IDLE: Duration = Duration::from_secs(5);
+/// The shortest time between two looks.
+const GATHER: Duration = Duration::from_millis(50);
+/// A look may take this part of the time: one of so many.
+const SHARE: u32 = 5;
+/// The most writes between two looks.
+const BATCH: usize = 50;
+
+impl Options {
+    /// The usual rates.
+    pub fn new(namespace: impl Into<String>) -> Self {
+        Options { namespace: namespace.into(), conditions: (50, 50), amounts: (10, 10) }
+    }
+}
+
+/// Writes statuses until `term` ends.
+pub async fn run(
+    client: Client,
+    options: Options,
+    term: Term,
+    teller: Teller,
+    world: watch::Receiver<Arc<World>>,
+    nodes: Arc<Nodes>,
+) {
+    let (urgent, later) = (options.conditions, options.amounts);
+    let writer = Writer {
+        client,
+        options,
+        term: term.clone(),
+        teller,
+        planner: Planner::default(),
+        urgent: Bucket::new(urgent.0, urgent.1),
+        later: Bucket::new(later.0, later.1),
+        backoff: Backoff::default(),
+    };
+    tokio::select! {
+        () = term.ended() => {}
+        () = writer.run(world, nodes) => {}
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    async fn run(mut self, mut world: watch::Receiver<Arc<World>>, nodes: Arc<Nodes>) {
+        let (mut reports, started) = (nodes.changes(), Instant::now());
+        loop {
+            let state = world.borrow_and_update().clone();
+            reports.mark_unchanged();
+            let mut again = IDLE;
+            if state.synced {
+                let looked = Instant::now();
+                let settled = started.elapsed() >= SETTLE;
+                let fleet = Fleet::new(nodes.all(), &self.options.namespace, settled);
+                let plan = self.planner.look(&state, &fleet, Now::now());
+                let took = looked.elapsed();
+                again = plan.again.unwrap_or(IDLE).min(self.carry_out(plan).await);
+                sleep(GATHER.max(took * SHARE)).await;
+            }
+            tokio::select! {
+                changed = world.changed() => if changed.is_err() { return },
+                // Nodes live as long as this task.
+                _ = reports.changed() => {}
+                () = sleep(again.min(IDLE)) => {}
+            }
+        }
+    }
+
+    /// Writes what may be written now; returns when to go on.
+    async fn carry_out(&mut self, plan: Plan) -> Duration {
+        for (object, news) in plan.news {
+            self.teller.tell(&object, news);
+        }
+        let mut again = IDLE;
+        for (count, patch) in plan.patches.into_iter().enumerate() {
+            let now = Instant::now();
+            if let Some(wait) = self.backoff.wait(now) {
+                return again.min(wait);
+            }
+            let bucket = if patch.urgency == Urgency::Later { &mut self.later } else { &mut self.urgent };
+            if let Err(wait) = bucket.take(now) {
+                again = again.min(wait);
+                continue;
+            }
+            match self.write(&patch).await {
+                Outcome::Written => self.backoff = Backoff::default(),
+                Outcome::Failed => {
+                    self.planner.failed(&patch.id, Instant::now());
+                    again = again.min(GATHER);
+                }
+                Outcome::Unavailable => {
+                    self.planner.failed(&patch.id, Instant::now());
+                    self.backoff.failed(Instant::now());
+                }
+                Outcome::Over => return IDLE,
+            }
+            if count >= BATCH {
+                return Duration::ZERO;
+            }
+        }
+        again
+    }
+
+    async fn write(&mut self, patch: &Patch) -> Outcome {
+        let Some(permit) = self.term.permit() else { return Outcome::Over };
+        let (namespace, name) = patch.id.name.split_once('/').unwrap_or_default();
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource(patch.id.kind));
+        let params = PatchParams::apply(OPERATOR).force();
+        let body = KubePatch::Apply(&patch.body);
+        let answer = timeout(WRITE, api.patch_status(name, &params, &body)).await;
+        drop(permit);
+        match answer {
+            Ok(Ok(object)) => {
+                let outcome = serde_json::to_value(object).ok().and_then(|o| plan::outcome(patch.id.kind, o));
+                self.planner.written(patch, outcome, Instant::now());
+                for news in &patch.news {
+                    self.teller.tell(&patch.base, news.clone());
+                }
+                Outcome::Written
+            }
+            // Gone, or changed since it was looked at: the watch brings it.
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Outcome::Failed,
+            Ok(Err(kube::Error::Api(status))) if (400..500).contains(&status.code) && status.code != 429 => {
+                tracing::warn!(object = %patch.id, error = %status.message, "a status cannot be written");
+                Outcome::Failed
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(object = %patch.id, %error, "a status could not be written; it is tried again");
+                Outcome::Unavailable
+            }
+            Err(_) => {
+                tracing::warn!(object = %patch.id, "the API server did not take a status in time; it is tried again");
+                Outcome::Unavailable
+            }
+        }
+    }
+}
+
+/// Where the API server has a kind.
+fn resource(kind: Kind) -> ApiResource {
+    match kind {
+        Kind::ProviderRoute => ApiResource::erase::<ProviderRoute>(&()),
+        Kind::McpServer => ApiResource::erase::<McpServer>(&()),
+        Kind::VirtualKey => ApiResource::erase::<VirtualKey>(&()),
+        other => ApiResource {
+            group: GROUP.to_owned(),
+            version: VERSION.to_owned(),
+            api_version: format!("{GROUP}/{VERSION}"),
+            kind: other.to_string(),
+            plural: format!("{}s", other.to_string().to_lowercase()),
+        },
+    }
+}

@@ -1,0 +1,273 @@
+//! What is to be written now, of all objects (pure: time comes in, patches come out).
+
+use super::{
+    conditions::Wanted,
+    fleet::Fleet,
+    key,
+    news::{self, News},
+    pace::Backoff,
+    route, server,
+    subject::{Now, Object, Subject, Urgency},
+};
+use crate::kubernetes::World;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tollgate_crds::{api::API_VERSION, compile::Status};
+use tollgate_proto::{Kind, Resource, ResourceId};
+
+/// One status to write, by server-side apply.
+#[derive(Debug, Clone)]
+pub struct Patch {
+    /// Whose.
+    pub id: ResourceId,
+    /// The object it was made from.
+    pub base: Object,
+    /// What is applied.
+    pub body: Value,
+    /// How soon.
+    pub urgency: Urgency,
+    /// What is to be told, once it is written.
+    pub news: Vec<News>,
+}
+
+/// What is remembered of every object between two looks.
+#[derive(Debug, Default)]
+pub struct Planner {
+    tracks: HashMap<ResourceId, Track>,
+    world: Option<Arc<World>>,
+}
+
+/// What is remembered of one object.
+#[derive(Debug)]
+struct Track {
+    version: Option<String>,
+    since: Instant,
+    /// When amounts or health were last written.
+    told: Option<Instant>,
+    backoff: Backoff,
+    written: Option<Written>,
+}
+
+/// The outcome of the last write, which counts until the watch brings something newer than what it was made from.
+#[derive(Debug)]
+struct Written {
+    base: Object,
+    outcome: Object,
+}
+
+/// What a look finds.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// To write, the most urgent first.
+    pub patches: Vec<Patch>,
+    /// To tell, besides what the patches' writes are told as.
+    pub news: Vec<(Object, News)>,
+    /// When to look again, though nothing changes.
+    pub again: Option<Duration>,
+}
+
+/// How long a status waits for the gateways' answers, so that a change is one write.
+const GATHER: Duration = Duration::from_millis(1000);
+/// How often amounts of one key are written.
+const AMOUNTS: Duration = Duration::from_secs(60);
+/// How often health of one object is written.
+const HEALTH: Duration = Duration::from_secs(10);
+
+// === impl Planner ===
+
+impl Planner {
+    /// What is to be written now.
+    pub fn look(&mut self, world: &Arc<World>, fleet: &Fleet, now: Now) -> Plan {
+        let mut plan = Plan { news: self.resets(world), ..Plan::default() };
+        self.follow(world, now.instant);
+        for compiled in world.compiled.statuses.iter().filter(|s| s.kind != Kind::Secret) {
+            self.one(world, compiled, fleet, now, &mut plan);
+        }
+        plan.patches.sort_by_key(|patch| std::cmp::Reverse(patch.urgency));
+        plan
+    }
+
+    fn one(&mut self, world: &World, compiled: &Status, fleet: &Fleet, now: Now, plan: &mut Plan) {
+        let id = compiled.id();
+        let (Some(track), Some(object)) = (self.tracks.get(&id), Object::find(world, &id)) else { return };
+        let object = track.current(object);
+        let subject = Subject {
+            compiled,
+            resources: &world.compiled.resources,
+            wanted: Wanted { version: track.version.as_deref(), since: track.since },
+            fleet,
+            now,
+        };
+        let Some(patch) = status(&object, &subject) else { return };
+        match track.wait(&patch, now.instant) {
+            None => plan.patches.push(patch),
+            Some(wait) => plan.again = Some(plan.again.map_or(wait, |again| again.min(wait))),
+        }
+    }
+
+    /// The resets of budgets that were asked for since the last look. Those that a new leader finds, its predecessor has told.
+    fn resets(&self, world: &Arc<World>) -> Vec<(Object, News)> {
+        let Some(before) = self.world.as_ref().filter(|before| !Arc::ptr_eq(before, world)) else {
+            return Vec::new();
+        };
+        let mut news = Vec::new();
+        for key in world.compiled.resources.keys().filter(|key| !key.resets.is_empty()) {
+            let id = ResourceId::new(Kind::VirtualKey, &key.namespace, &key.name);
+            let known: &[_] = match before.compiled.resources.get(&id) {
+                Some(Resource::VirtualKey(before)) => &before.resets,
+                // It is new, and so are its counters or this operator: nothing to tell apart.
+                _ => continue,
+            };
+            let Some(object) = Object::find(world, &id) else { continue };
+            let asked = key.resets.iter().filter(|reset| !known.contains(reset));
+            news.extend(
+                asked.map(|reset| {
+                    (object.clone(), news::of_reset(&reset.budget, &reset.id, object.metadata()))
+                }),
+            );
+        }
+        news
+    }
+
+    /// Notes which versions the gateways should have, and since when.
+    fn follow(&mut self, world: &Arc<World>, now: Instant) {
+        let before = self.world.replace(world.clone());
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, world)) {
+            return;
+        }
+        let mut tracks = HashMap::with_capacity(self.tracks.len());
+        for id in world.compiled.statuses.iter().filter(|s| s.kind != Kind::Secret).map(Status::id) {
+            let resource = world.compiled.resources.get(&id);
+            let known = self.tracks.remove(&id);
+            let same = |before: &Arc<World>| before.compiled.resources.get(&id) == resource;
+            let track = match known {
+                Some(track) if before.as_ref().is_some_and(same) => track,
+                Some(mut track) => {
+                    let version = resource.map(Resource::version);
+                    if version != track.version {
+                        (track.version, track.since) = (version, now);
+                    }
+                    track
+                }
+                None => Track {
+                    version: resource.map(Resource::version),
+                    since: now,
+                    told: None,
+                    backoff: Backoff::default(),
+                    written: None,
+                },
+            };
+            tracks.insert(id, track);
+        }
+        self.tracks = tracks;
+    }
+
+    /// A patch was written; `outcome` is the object as the API server has it now.
+    pub fn written(&mut self, patch: &Patch, outcome: Option<Object>, now: Instant) {
+        let Some(track) = self.tracks.get_mut(&patch.id) else { return };
+        track.backoff = Backoff::default();
+        track.told = Some(now);
+        track.written = outcome.map(|outcome| Written { base: patch.base.clone(), outcome });
+    }
+
+    /// A patch could not be written.
+    pub fn failed(&mut self, id: &ResourceId, now: Instant) {
+        if let Some(track) = self.tracks.get_mut(id) {
+            track.backoff.failed(now);
+        }
+    }
+}
+
+// === impl Track ===
+
+impl Track {
+    /// The object as it is now: as the watch has it, unless that does not know yet what was written last.
+    fn current(&self, object: Object) -> Object {
+        match &self.written {
+            Some(written) if written.base.is(&object) => written.outcome.clone(),
+            _ => object,
+        }
+    }
+
+    /// How long a patch waits; `None`: not at all.
+    fn wait(&self, patch: &Patch, now: Instant) -> Option<Duration> {
+        if let Some(wait) = self.backoff.wait(now) {
+            return Some(wait);
+        }
+        let until = |since: Instant, length: Duration| {
+            (since + length).checked_duration_since(now).filter(|wait| !wait.is_zero())
+        };
+        match patch.urgency {
+            Urgency::Now | Urgency::None => None,
+            Urgency::Soon => until(self.since, GATHER),
+            Urgency::Later if patch.id.kind == Kind::VirtualKey => until(self.told?, AMOUNTS),
+            Urgency::Later => until(self.told?, HEALTH),
+        }
+    }
+}
+
+/// The status of one object, where it says something else than what stands there.
+pub fn status(object: &Object, subject: &Subject<'_>) -> Option<Patch> {
+    let id = subject.compiled.id();
+    let none = Vec::new();
+    let (urgency, news, status) = match object {
+        Object::Key(key) => {
+            let old = key.status.clone().unwrap_or_default();
+            let (next, urgency) = key::status(key, &old, subject);
+            (urgency, news::of_key(&old, &next), value(&next))
+        }
+        Object::Route(route) => {
+            let old = route.status.clone().unwrap_or_default();
+            let (next, urgency) = route::status(route, &old, subject);
+            (urgency, news::of_conditions(&old.conditions, &next.conditions), value(&next))
+        }
+        Object::Server(server) => {
+            let old = server.status.clone().unwrap_or_default();
+            let (next, urgency) = server::status(server, &old, subject);
+            (urgency, news::of_conditions(&old.conditions, &next.conditions), value(&next))
+        }
+        Object::Unreadable(_, metadata) => {
+            let (conditions, _) = subject.conditions(&none, metadata.generation, None);
+            let news = news::of_conditions(&none, &conditions);
+            let status = json!({"observedGeneration": metadata.generation, "conditions": conditions});
+            (Urgency::Now, news, status)
+        }
+    };
+    if urgency == Urgency::None {
+        return None;
+    }
+    let metadata = object.metadata();
+    // Uid and version: the write counts only for the object that it was made from.
+    let body = json!({
+        "apiVersion": API_VERSION,
+        "kind": id.kind.as_str(),
+        "metadata": {
+            "name": metadata.name,
+            "namespace": metadata.namespace,
+            "uid": metadata.uid,
+            "resourceVersion": metadata.resource_version,
+        },
+        "status": status,
+    });
+    Some(Patch { id, base: object.clone(), body, urgency, news })
+}
+
+fn value(status: &impl Serialize) -> Value {
+    // Statuses are structs of strings and numbers: nothing in them fails.
+    serde_json::to_value(status).unwrap_or_default()
+}
+
+/// The object that the API server answered a write with.
+pub fn outcome(kind: Kind, answer: Value) -> Option<Object> {
+    match kind {
+        Kind::VirtualKey => serde_json::from_value(answer).ok().map(|o| Object::Key(Arc::new(o))),
+        Kind::ProviderRoute => serde_json::from_value(answer).ok().map(|o| Object::Route(Arc::new(o))),
+        Kind::McpServer => serde_json::from_value(answer).ok().map(|o| Object::Server(Arc::new(o))),
+        _ => None,
+    }
+}

@@ -1,0 +1,76 @@
+//! The status of an McpServer (pure).
+
+use super::subject::{Subject, Urgency, time};
+use tollgate_crds::{
+    api::{
+        McpServer, McpServerStatus,
+        mcp_server::{Era, ServerHealth},
+    },
+    conditions::same,
+};
+use tollgate_proto::discovery::v1::ServerReport;
+
+/// The longest message, in bytes.
+const MAX_MESSAGE: usize = 1000;
+/// The longest version of the protocol.
+const MAX_VERSION: usize = 32;
+
+/// The status after `old`, and how soon it is to be written.
+pub(super) fn status(
+    server: &McpServer,
+    old: &McpServerStatus,
+    subject: &Subject<'_>,
+) -> (McpServerStatus, Urgency) {
+    let generation = server.metadata.generation;
+    let (conditions, waits) = subject.conditions(&old.conditions, generation, None);
+    let reports = subject.fleet.server(&subject.compiled.id().name);
+    let mut next = McpServerStatus { observed_generation: generation, conditions, ..old.clone() };
+    // Not all gateways are known yet, or none has asked: what stands there stays.
+    if !reports.is_empty() && (subject.fleet.is_settled() || old.health == ServerHealth::Unknown) {
+        (next.health, next.message) = health(&reports);
+    }
+    if let Some(last) = reports.iter().filter(|r| r.listed_at > 0).max_by_key(|r| r.listed_at) {
+        next.era = Some(if last.modern { Era::Modern } else { Era::Legacy });
+        next.protocol_version = version(last).or(next.protocol_version);
+        next.tools = i32::try_from(last.tools).ok();
+        next.listed_at = time(last.listed_at);
+    }
+    let urgency =
+        if !same(&old.conditions, &next.conditions) || old.observed_generation != next.observed_generation {
+            if waits { Urgency::Soon } else { Urgency::Now }
+        } else if seen(old) != seen(&next) {
+            Urgency::Later
+        } else {
+            Urgency::None
+        };
+    (next, urgency)
+}
+
+fn health(reports: &[&ServerReport]) -> (ServerHealth, Option<String>) {
+    let failing: Vec<_> = reports.iter().filter(|r| !r.error.is_empty()).collect();
+    let message = failing.first().map(|report| {
+        let end = report.error.floor_char_boundary(MAX_MESSAGE);
+        format!(
+            "{} of {} gateways: {}",
+            failing.len(),
+            reports.len(),
+            report.error.get(..end).unwrap_or_default()
+        )
+    });
+    let health = match failing.len() {
+        0 => ServerHealth::Healthy,
+        some if some < reports.len() => ServerHealth::Degraded,
+        _ => ServerHealth::Unreachable,
+    };
+    (health, message)
+}
+
+fn version(report: &ServerReport) -> Option<String> {
+    let version = &report.protocol_version;
+    (!version.is_empty() && version.len() <= MAX_VERSION).then(|| version.clone())
+}
+
+/// What makes a status worth writing.
+fn seen(status: &McpServerStatus) -> (ServerHealth, Option<Era>, Option<&str>, Option<i32>) {
+    (status.health, status.era, status.protocol_version.as_deref(), status.tools)
+}

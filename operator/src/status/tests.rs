@@ -1,0 +1,574 @@
+//! What is written of an object, and when: the planner over a world and a fleet that are made up.
+
+use super::{
+    fleet::{Fleet, SETTLE},
+    news::event,
+    plan::{Plan, Planner, outcome},
+    subject::{Now, Urgency},
+};
+use crate::{
+    kubernetes::World,
+    xds::{
+        Identity,
+        reports::{Entry, Nodes},
+    },
+};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tollgate_crds::{
+    api::{McpServer, ProviderRoute, VirtualKey},
+    compile::{Body, Input, Object, compile},
+};
+use tollgate_proto::{Kind, Resource, ResourceId, discovery::v1};
+
+/// A cluster: objects as the API server has them, gateways, and a leader's planner.
+struct Stage {
+    keys: Vec<VirtualKey>,
+    routes: Vec<ProviderRoute>,
+    servers: Vec<McpServer>,
+    world: Arc<World>,
+    nodes: Arc<Nodes>,
+    planner: Planner,
+    start: Instant,
+    at: Duration,
+}
+
+/// The Unix time of the start.
+const EPOCH: i64 = 1_800_000_000;
+
+impl Stage {
+    fn new(objects: Vec<Value>) -> Self {
+        let mut stage = Stage {
+            keys: Vec::new(),
+            routes: Vec::new(),
+            servers: Vec::new(),
+            world: Arc::default(),
+            nodes: Arc::default(),
+            planner: Planner::default(),
+            start: Instant::now(),
+            at: Duration::ZERO,
+        };
+        for object in objects {
+            stage.put(object);
+        }
+        stage.compile();
+        stage
+    }
+
+    fn put(&mut self, mut object: Value) {
+        object["apiVersion"] = "tollgate.dev/v1alpha1".into();
+        object["metadata"]["namespace"] = "n".into();
+        object["metadata"]["uid"] = "u".into();
+        if object["metadata"]["generation"].is_null() {
+            object["metadata"]["generation"] = 1.into();
+        }
+        match object["kind"].as_str().unwrap() {
+            "VirtualKey" => self.keys.push(serde_json::from_value(object).unwrap()),
+            "ProviderRoute" => self.routes.push(serde_json::from_value(object).unwrap()),
+            _ => self.servers.push(serde_json::from_value(object).unwrap()),
+        }
+    }
+
+    fn compile(&mut self) {
+        let object = |kind, name: String, body| Object {
+            source: None,
+            kind,
+            namespace: "n".into(),
+            name,
+            created: None,
+            body,
+        };
+        let mut input = Input::default();
+        input.options.allow_private_endpoints = true;
+        let keys = self
+            .keys
+            .iter()
+            .map(|k| object(Kind::VirtualKey, k.name_any(), Body::VirtualKey(Arc::new(k.clone()))));
+        input.objects.extend(keys);
+        let routes = self
+            .routes
+            .iter()
+            .map(|r| object(Kind::ProviderRoute, r.name_any(), Body::ProviderRoute(Arc::new(r.clone()))));
+        input.objects.extend(routes);
+        let servers = self
+            .servers
+            .iter()
+            .map(|s| object(Kind::McpServer, s.name_any(), Body::McpServer(Arc::new(s.clone()))));
+        input.objects.extend(servers);
+        let named = |name: String| ("n".to_owned(), name);
+        self.world = Arc::new(World {
+            compiled: Arc::new(compile(&input)),
+            keys: Arc::new(self.keys.iter().map(|k| (named(k.name_any()), Arc::new(k.clone()))).collect()),
+            routes: Arc::new(
+                self.routes.iter().map(|r| (named(r.name_any()), Arc::new(r.clone()))).collect(),
+            ),
+            servers: Arc::new(
+                self.servers.iter().map(|s| (named(s.name_any()), Arc::new(s.clone()))).collect(),
+            ),
+            synced: true,
+            ..World::default()
+        });
+    }
+
+    fn gateway(&self, pod: &str) -> Entry {
+        let identity =
+            Identity { namespace: "system".into(), service_account: "gateway".into(), pod: pod.into() };
+        let entry = self.nodes.enter(identity);
+        entry.take(ready()).unwrap();
+        entry
+    }
+
+    /// All resources as a gateway reports them in force.
+    fn all(&self) -> v1::NodeReport {
+        let item = |r: &Resource| v1::InForce {
+            type_url: r.kind().type_url(),
+            name: r.id().name,
+            version: r.version(),
+        };
+        v1::NodeReport { in_force: self.world.compiled.resources.iter().map(item).collect(), ..ready() }
+    }
+
+    /// That a gateway rejects the resource of `kind` `name`.
+    fn nack(&self, kind: Kind, name: &str, error: &str) -> v1::NodeReport {
+        let id = ResourceId::new(kind, "n", name);
+        let rejection = v1::Rejection {
+            type_url: kind.type_url(),
+            name: id.name.clone(),
+            version: self.world.compiled.resources.get(&id).unwrap().version(),
+            error: error.into(),
+            kept: String::new(),
+        };
+        v1::NodeReport { rejected: vec![rejection], ..ready() }
+    }
+
+    fn now(&self) -> Now {
+        let millis = EPOCH * 1000 + i64::try_from(self.at.as_millis()).unwrap();
+        Now { instant: self.start + self.at, time: Timestamp::from_millisecond(millis).unwrap() }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.at += Duration::from_secs(seconds);
+    }
+
+    fn look(&mut self) -> Plan {
+        let fleet = Fleet::new(self.nodes.all(), "system", self.at >= SETTLE);
+        let now = self.now();
+        self.planner.look(&self.world, &fleet, now)
+    }
+
+    /// Looks, and writes what is to be written; what the API server then has is the next world.
+    fn write(&mut self) -> Plan {
+        let plan = self.look();
+        for patch in &plan.patches {
+            let name = patch.id.name.split_once('/').unwrap().1;
+            let status = patch.body["status"].clone();
+            let object = match patch.id.kind {
+                Kind::VirtualKey => {
+                    let key = self.keys.iter_mut().find(|k| k.name_any() == name).unwrap();
+                    key.status = serde_json::from_value(status).unwrap();
+                    serde_json::to_value(key).unwrap()
+                }
+                Kind::ProviderRoute => {
+                    let route = self.routes.iter_mut().find(|k| k.name_any() == name).unwrap();
+                    route.status = serde_json::from_value(status).unwrap();
+                    serde_json::to_value(route).unwrap()
+                }
+                _ => {
+                    let server = self.servers.iter_mut().find(|k| k.name_any() == name).unwrap();
+                    server.status = serde_json::from_value(status).unwrap();
+                    serde_json::to_value(server).unwrap()
+                }
+            };
+            let now = self.now().instant;
+            self.planner.written(patch, outcome(patch.id.kind, object), now);
+        }
+        plan
+    }
+
+    /// `type=status/reason` of the key's conditions, with the generation they are about.
+    fn conditions(&self) -> Vec<String> {
+        let conditions = self.keys[0].status.iter().flat_map(|s| &s.conditions);
+        conditions
+            .map(|c| format!("{}={}/{} {}", c.type_, c.status, c.reason, c.observed_generation.unwrap()))
+            .collect()
+    }
+
+    fn message(&self, kind: &str) -> String {
+        let status = self.keys[0].status.as_ref().unwrap();
+        status.conditions.iter().find(|c| c.type_ == kind).unwrap().message.clone()
+    }
+}
+
+fn ready() -> v1::NodeReport {
+    v1::NodeReport {
+        health: Some(v1::NodeHealth { ready: true, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+fn key(spec: Value) -> Value {
+    json!({"kind": "VirtualKey", "metadata": {"name": "k"}, "spec": spec})
+}
+
+fn budgeted() -> Value {
+    key(json!({"budgets": [{"name": "month", "usd": "10", "period": "Month"}]}))
+}
+
+fn spent(committed: u64, sampled_at: i64) -> v1::NodeReport {
+    let budget = v1::BudgetReport {
+        key: "n/k".into(),
+        budget: "month".into(),
+        unit: v1::Unit::NanoUsd.into(),
+        limit: 10_000_000_000,
+        committed,
+        resets_at: (EPOCH + 1000) * 1000,
+        sampled_at,
+        ..Default::default()
+    };
+    v1::NodeReport { budgets: vec![budget], ..ready() }
+}
+
+const GOOD: [&str; 4] = [
+    "Accepted=True/Accepted 1",
+    "ResolvedRefs=True/Resolved 1",
+    "Programmed=True/Programmed 1",
+    "Ready=True/Ready 1",
+];
+
+#[test]
+fn a_change_is_one_write_once_the_gateways_have_it() {
+    let mut stage = Stage::new(vec![key(json!({}))]);
+    let gateway = stage.gateway("g-1");
+    stage.wait(60);
+    let plan = stage.write();
+    assert!(plan.patches.is_empty() && plan.again.is_some(), "the gateways' answers are waited for a moment");
+    gateway.take(stage.all()).unwrap();
+    let plan = stage.write();
+    assert_eq!((plan.patches.len(), plan.patches[0].urgency), (1, Urgency::Now));
+    assert_eq!(stage.conditions(), GOOD);
+    let metadata = &plan.patches[0].body["metadata"];
+    assert_eq!((&metadata["name"], &metadata["uid"]), (&json!("k"), &json!("u")));
+    // The watch does not know of the write yet, then it does: nothing is written again either way.
+    assert!(stage.look().patches.is_empty());
+    stage.compile();
+    assert!(stage.look().patches.is_empty());
+    // A change that gateways do not have yet takes nothing back.
+    stage.keys[0].spec.disabled = true;
+    stage.keys[0].spec.disabled = false;
+    stage.keys[0].spec.limits.concurrent = Some(3);
+    stage.keys[0].metadata.generation = Some(2);
+    stage.compile();
+    assert!(stage.write().patches.is_empty());
+    stage.wait(2);
+    stage.write();
+    let between = ["Accepted=True/Accepted 2", "ResolvedRefs=True/Resolved 2", GOOD[2], GOOD[3]];
+    assert_eq!(stage.conditions(), between);
+    gateway.take(stage.all()).unwrap();
+    stage.write();
+    assert_eq!(stage.conditions()[2..], ["Programmed=True/Programmed 2", "Ready=True/Ready 2"]);
+}
+
+#[test]
+fn without_a_gateway_it_is_not_known_yet_and_a_gateway_that_lags_is_named_after_a_while() {
+    let mut stage = Stage::new(vec![key(json!({}))]);
+    stage.wait(60);
+    stage.write();
+    stage.wait(2);
+    stage.write();
+    assert_eq!(stage.conditions()[2..], ["Programmed=Unknown/Pending 1", "Ready=Unknown/Pending 1"]);
+    let (one, two) = (stage.gateway("g-1"), stage.gateway("g-2"));
+    one.take(stage.all()).unwrap();
+    two.take(stage.all()).unwrap();
+    stage.compile();
+    stage.write();
+    assert_eq!(stage.conditions(), GOOD);
+    // A pod that starts has nothing yet: nothing is taken back; when it still has nothing, it is named.
+    let entered = stage.start.elapsed();
+    let three = stage.gateway("g-3");
+    stage.compile();
+    assert!(stage.write().patches.is_empty());
+    stage.at = stage.at.max(entered);
+    stage.wait(40);
+    stage.write();
+    assert_eq!(stage.conditions()[2..], ["Programmed=False/Pending 1", "Ready=False/Pending 1"]);
+    assert_eq!(stage.message("Programmed"), "1 of 3 gateways do not have it after 30 s: g-3");
+    drop(three);
+    stage.compile();
+    stage.write();
+    assert_eq!(stage.conditions(), GOOD);
+}
+
+#[test]
+fn who_rejects_it_is_named_with_the_reason() {
+    let mut stage = Stage::new(vec![key(json!({}))]);
+    let (one, two, three) = (stage.gateway("g-1"), stage.gateway("g-2"), stage.gateway("g-3"));
+    one.take(stage.all()).unwrap();
+    for node in [&two, &three] {
+        node.take(stage.nack(Kind::VirtualKey, "k", "spec.x is unknown")).unwrap();
+    }
+    stage.wait(60);
+    let plan = stage.write();
+    assert_eq!(stage.conditions()[2..], ["Programmed=False/Rejected 1", "Ready=False/Rejected 1"]);
+    let words = "2 of 3 gateways reject it: g-2, g-3: spec.x is unknown (nothing of it is in force)";
+    assert_eq!(stage.message("Programmed"), words);
+    let news: Vec<_> = plan.patches[0].news.iter().map(|n| (n.reason, n.note.as_str())).collect();
+    assert_eq!(news, [("Rejected", words)]);
+    // The reason is of that version only.
+    stage.keys[0].spec.limits.concurrent = Some(3);
+    stage.keys[0].metadata.generation = Some(2);
+    stage.compile();
+    for node in [&one, &two, &three] {
+        node.take(stage.all()).unwrap();
+    }
+    stage.write();
+    assert_eq!(stage.conditions()[2..], ["Programmed=True/Programmed 2", "Ready=True/Ready 2"]);
+}
+
+#[test]
+fn a_new_leader_that_does_not_know_the_gateways_yet_takes_nothing_back() {
+    let mut stage = Stage::new(vec![budgeted()]);
+    let gateway = stage.gateway("g-1");
+    gateway.take(v1::NodeReport { budgets: spent(5_000_000_000, 1).budgets, ..stage.all() }).unwrap();
+    stage.wait(60);
+    stage.write();
+    assert_eq!(stage.conditions(), GOOD);
+    let before = stage.keys[0].status.clone();
+    drop(gateway);
+    (stage.planner, stage.at) = (Planner::default(), Duration::ZERO);
+    for _ in 0..100 {
+        stage.compile();
+        assert!(stage.write().patches.is_empty());
+        stage.wait(1);
+    }
+    // Gateways come by the real clock: from here on the stage's is the same.
+    stage.start = Instant::now().checked_sub(stage.at).unwrap();
+    let other = stage.gateway("g-2");
+    stage.compile();
+    assert!(stage.write().patches.is_empty(), "it has just come");
+    other.take(stage.all()).unwrap();
+    assert!(stage.write().patches.is_empty());
+    assert_eq!(stage.keys[0].status, before);
+}
+
+#[test]
+fn a_gateway_that_sees_a_part_only_counts_for_that_part() {
+    let mut stage = Stage::new(vec![
+        key(json!({})),
+        json!({"kind": "VirtualKey", "metadata": {"name": "other"}, "spec": {}}),
+    ]);
+    let sidecar =
+        stage.nodes.enter(Identity { namespace: "n".into(), service_account: "a".into(), pod: "p".into() });
+    let gateway = stage.gateway("g-1");
+    gateway.take(stage.all()).unwrap();
+    let mut part = stage.all();
+    part.in_force.retain(|item| item.name == "n/k");
+    part.in_force[0].version = "old".into();
+    sidecar.take(part).unwrap();
+    stage.wait(60);
+    stage.at += stage.start.elapsed();
+    stage.wait(40);
+    stage.look();
+    stage.wait(40);
+    stage.write();
+    assert_eq!(stage.message("Programmed"), "1 of 2 gateways do not have it after 30 s: p");
+    let other = stage.keys[1].status.as_ref().unwrap();
+    assert!(other.conditions.iter().all(|c| c.status == "True"), "{other:?}");
+}
+
+#[test]
+fn spend_is_written_on_steps_once_a_minute_and_at_once_when_it_is_used_up() {
+    let mut stage = Stage::new(vec![budgeted()]);
+    let gateway = stage.gateway("g-1");
+    gateway.take(stage.all()).unwrap();
+    stage.wait(60);
+    stage.write();
+    stage.compile();
+    let shown = |stage: &Stage| {
+        let tightest = stage.keys[0].status.as_ref().unwrap().tightest.clone().unwrap();
+        (tightest.spent, tightest.limit, tightest.percent)
+    };
+    assert_eq!(shown(&stage), ("0.00".into(), "10".into(), 0));
+    gateway.take(spent(1_000_000, 1)).unwrap();
+    stage.wait(61);
+    let first = stage.write().patches;
+    assert_eq!(first.len(), 1, "the first report brings the window's end");
+    stage.compile();
+    gateway.take(spent(50_000_000, 2)).unwrap();
+    stage.wait(61);
+    assert!(stage.write().patches.is_empty(), "half a percent is no step");
+    gateway.take(spent(1_230_000_000, 3)).unwrap();
+    assert_eq!(stage.write().patches[0].urgency, Urgency::Later);
+    stage.compile();
+    assert_eq!(shown(&stage), ("1.23".into(), "10".into(), 12));
+    gateway.take(spent(8_500_000_000, 4)).unwrap();
+    let plan = stage.write();
+    assert!(plan.patches.is_empty() && plan.again.is_some_and(|again| again <= Duration::from_secs(60)));
+    gateway.take(spent(10_000_000_000, 5)).unwrap();
+    let plan = stage.write();
+    assert_eq!(plan.patches[0].urgency, Urgency::Now);
+    assert_eq!(plan.patches[0].news[0].reason, event::USED_UP);
+    stage.compile();
+    assert_eq!(shown(&stage), ("10.00".into(), "10".into(), 100));
+    // The window ends: there is room again, although no gateway has said so.
+    stage.wait(1000);
+    let plan = stage.write();
+    assert_eq!(plan.patches[0].news[0].reason, event::BUDGET_RESET);
+    stage.compile();
+    assert_eq!(shown(&stage), ("0.00".into(), "10".into(), 0));
+    stage.wait(1000);
+    assert!(stage.write().patches.is_empty());
+}
+
+#[test]
+fn the_last_sample_of_a_budget_counts() {
+    let mut stage = Stage::new(vec![budgeted()]);
+    let (one, two) = (stage.gateway("g-1"), stage.gateway("g-2"));
+    one.take(v1::NodeReport { budgets: spent(2_000_000_000, 7).budgets, ..stage.all() }).unwrap();
+    two.take(v1::NodeReport { budgets: spent(1_000_000_000, 5).budgets, ..stage.all() }).unwrap();
+    stage.wait(60);
+    stage.write();
+    assert_eq!(stage.keys[0].status.as_ref().unwrap().budgets[0].spent, "2.00");
+}
+
+#[test]
+fn what_is_wrong_or_switched_off_is_said() {
+    for (spec, conditions) in [
+        (
+            json!({"budgets": [{"name": "b"}]}),
+            vec![
+                "Accepted=False/Invalid 1",
+                "ResolvedRefs=Unknown/Invalid 1",
+                "Programmed=Unknown/Invalid 1",
+                "Ready=False/Invalid 1",
+            ],
+        ),
+        (
+            json!({"token": {"secretRef": {"name": "s", "key": "token"}}}),
+            vec![GOOD[0], "ResolvedRefs=False/SecretNotFound 1", GOOD[2], "Ready=False/SecretNotFound 1"],
+        ),
+        (json!({"disabled": true}), vec![GOOD[0], GOOD[1], GOOD[2], "Ready=False/Disabled 1"]),
+        (
+            json!({"expiresAt": "2020-01-01T00:00:00Z"}),
+            vec![GOOD[0], GOOD[1], GOOD[2], "Ready=False/Expired 1"],
+        ),
+    ] {
+        let mut stage = Stage::new(vec![key(spec.clone())]);
+        let gateway = stage.gateway("g-1");
+        gateway.take(stage.all()).unwrap();
+        stage.wait(60);
+        let plan = stage.write();
+        assert_eq!(stage.conditions(), conditions, "{spec}");
+        let warned =
+            conditions.iter().any(|c| c.starts_with("Accepted=False") || c.starts_with("ResolvedRefs=False"));
+        assert_eq!(!plan.patches[0].news.is_empty(), warned, "{spec}: {:?}", plan.patches[0].news);
+        stage.compile();
+        stage.wait(60);
+        assert!(stage.write().patches.is_empty(), "{spec}: said once");
+    }
+}
+
+#[test]
+fn a_parent_that_is_switched_off_is_named() {
+    let team = json!({"kind": "VirtualKey", "metadata": {"name": "team"}, "spec": {"disabled": true}});
+    let mut stage = Stage::new(vec![key(json!({"parentRef": {"name": "team"}})), team]);
+    let gateway = stage.gateway("g-1");
+    gateway.take(stage.all()).unwrap();
+    stage.wait(60);
+    stage.write();
+    assert_eq!(stage.message("Ready"), "parent n/team is disabled");
+}
+
+#[test]
+fn health_of_backends_and_servers_is_what_the_gateways_see() {
+    let mut stage = Stage::new(vec![
+        json!({"kind": "ProviderRoute", "metadata": {"name": "r"},
+            "spec": {"backends": [{"name": "a", "anthropic": {}}, {"name": "b", "anthropic": {}}]}}),
+        json!({"kind": "McpServer", "metadata": {"name": "s"}, "spec": {"streamableHttp": {"url": "https://x.com/mcp"}}}),
+    ]);
+    let (one, two) = (stage.gateway("g-1"), stage.gateway("g-2"));
+    let seen = |stage: &Stage, ejected: &[&str], error: &str| {
+        let ejected = ejected.iter().map(|backend| v1::Ejection {
+            route: "n/r".into(),
+            backend: (*backend).into(),
+            until: (EPOCH + 100_000) * 1000,
+            error: "503 Service Unavailable".into(),
+        });
+        let server = v1::ServerReport {
+            server: "n/s".into(),
+            error: error.into(),
+            tools: 3,
+            listed_at: 1000,
+            protocol_version: "2025-11-25".into(),
+            modern: false,
+        };
+        v1::NodeReport { ejected: ejected.collect(), servers: vec![server], ..stage.all() }
+    };
+    let health = |stage: &Stage| {
+        let route = stage.routes[0].status.clone().unwrap();
+        let server = stage.servers[0].status.clone().unwrap();
+        (route.healthy_backends.unwrap(), format!("{:?}", server.health), server.message.unwrap_or_default())
+    };
+    stage.wait(60);
+    one.take(seen(&stage, &[], "")).unwrap();
+    two.take(seen(&stage, &[], "")).unwrap();
+    stage.write();
+    assert_eq!(health(&stage), ("2/2".into(), "Healthy".into(), String::new()));
+    assert_eq!(stage.servers[0].status.as_ref().unwrap().tools, Some(3));
+    stage.compile();
+    one.take(seen(&stage, &["a"], "connection refused")).unwrap();
+    stage.wait(60);
+    stage.write();
+    assert_eq!(
+        health(&stage),
+        ("2/2".into(), "Degraded".into(), "1 of 2 gateways: connection refused".into())
+    );
+    stage.compile();
+    two.take(seen(&stage, &["a"], "connection refused")).unwrap();
+    assert!(stage.write().patches.is_empty(), "health is not written more often than it helps");
+    stage.wait(60);
+    stage.write();
+    assert_eq!(
+        health(&stage),
+        ("1/2".into(), "Unreachable".into(), "2 of 2 gateways: connection refused".into())
+    );
+    let backend = &stage.routes[0].status.as_ref().unwrap().backends[0];
+    assert_eq!(backend.message.as_deref(), Some("503 Service Unavailable"));
+    assert_eq!(backend.ejected_by, Some(2));
+}
+
+#[test]
+fn a_reset_is_told_once_with_who_asked_for_it() {
+    let mut stage = Stage::new(vec![budgeted()]);
+    assert!(stage.look().news.is_empty());
+    stage.keys[0].annotations_mut().insert("tollgate.dev/reset-budget".into(), "month:today".into());
+    let fields = json!({"f:metadata": {"f:annotations": {"f:tollgate.dev/reset-budget": {}}}});
+    let managed = json!([{"manager": "kubectl-annotate", "fieldsV1": fields}]);
+    stage.keys[0].metadata.managed_fields = serde_json::from_value(managed).unwrap();
+    stage.compile();
+    let news: Vec<_> = stage.look().news.into_iter().map(|(_, news)| (news.reason, news.note)).collect();
+    let note = "budget month: reset asked for (tollgate.dev/reset-budget: month:today, by kubectl-annotate)";
+    assert_eq!(news, [(event::RESET_ASKED, note.to_owned())]);
+    assert!(stage.look().news.is_empty());
+    stage.compile();
+    assert!(stage.look().news.is_empty());
+}
+
+#[test]
+fn what_fails_is_left_alone_for_a_while() {
+    let mut stage = Stage::new(vec![key(json!({}))]);
+    let gateway = stage.gateway("g-1");
+    gateway.take(stage.all()).unwrap();
+    stage.wait(60);
+    let plan = stage.look();
+    let now = stage.now().instant;
+    stage.planner.failed(&plan.patches[0].id, now);
+    let plan = stage.look();
+    assert!(plan.patches.is_empty() && plan.again.is_some());
+    stage.wait(1);
+    assert_eq!(stage.look().patches.len(), 1);
+}

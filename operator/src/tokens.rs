@@ -1,0 +1,259 @@
+//! Tokens of keys: made where the Secret that a key names does not exist, and rotated on request.
+//!
+//! ```text
+//! Secret (owned by its VirtualKey)
+//!   data.token                    tg_…: 32 random bytes
+//!   data.previous-token           while a rotation's overlap lasts, and until when:
+//!   data.previous-token-expires   RFC 3339
+//!   annotation tollgate.dev/rotated   the value of tollgate.dev/rotate-token that was carried out
+//! ```
+//! A Secret that the operator has not made for this key is never written. A write says which version of the Secret it replaces,
+//! so that no two replicas, whatever their clocks, make two tokens of one request. Nothing of a token is logged.
+//!
+//! # Layout
+//! - [`decide`]: what is to be done about one Secret (pure)
+
+pub mod decide;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    events::Teller,
+    kubernetes::World,
+    leader::{Term, WRITE},
+    status::{
+        news::{News, event},
+        pace::{Backoff, Bucket},
+        subject::{Now, Object},
+    },
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use decide::{Change, Done, decide};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tollgate_crds::{
+    annotations::{OPERATOR, ROTATE_TOKEN},
+    api::VirtualKey,
+    conditions::reasons,
+};
+use tollgate_proto::{Kind, ResourceId};
+
+/// How often tokens whose time is over are looked for.
+const IDLE: Duration = Duration::from_secs(5);
+/// Secrets a second, and at once.
+const RATE: (u32, u32) = (20, 20);
+/// The bytes of randomness of a token.
+const RANDOM: usize = 32;
+/// How a token begins, so that people and scanners know it.
+const PREFIX: &str = "tg_";
+
+/// The task of one term.
+struct Keeper {
+    client: Client,
+    term: Term,
+    teller: Teller,
+    random: SystemRandom,
+    bucket: Bucket,
+    tracks: HashMap<ResourceId, Track>,
+}
+
+/// What is remembered of one key.
+#[derive(Default)]
+struct Track {
+    /// The request to rotate that needs nothing any more.
+    handled: Option<String>,
+    backoff: Backoff,
+    /// What was told last, so that it is not told again.
+    told: Option<String>,
+}
+
+/// Makes and rotates tokens until `term` ends.
+pub async fn run(client: Client, term: Term, teller: Teller, mut world: watch::Receiver<Arc<World>>) {
+    let mut keeper = Keeper {
+        client,
+        term: term.clone(),
+        teller,
+        random: SystemRandom::new(),
+        bucket: Bucket::new(RATE.0, RATE.1),
+        tracks: HashMap::new(),
+    };
+    let work = async {
+        loop {
+            let state = world.borrow_and_update().clone();
+            let again = if state.synced { keeper.look(&state).await } else { IDLE };
+            tokio::select! {
+                changed = world.changed() => if changed.is_err() { return },
+                () = sleep(again) => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = term.ended() => {}
+        () = work => {}
+    }
+}
+
+/// Why a key's Secret is to be looked at; `None`: it is not.
+fn is_due(
+    key: &VirtualKey,
+    wire: Option<&tollgate_proto::v1::VirtualKey>,
+    missing: bool,
+    handled: Option<&str>,
+    now: Now,
+) -> bool {
+    let asked = key.annotations().get(ROTATE_TOKEN).filter(|value| !value.is_empty());
+    let expired = wire.and_then(|w| w.previous_token_until).is_some_and(|until| until <= now.millis());
+    missing || expired || (asked.is_some() && asked.map(String::as_str) != handled)
+}
+
+// === impl Keeper ===
+
+impl Keeper {
+    /// Does what is due; returns when to look again.
+    async fn look(&mut self, world: &World) -> Duration {
+        let now = Now::now();
+        let mut again = IDLE;
+        self.tracks.retain(|id, _| {
+            id.name
+                .split_once('/')
+                .is_some_and(|(ns, n)| world.keys.contains_key(&(ns.to_owned(), n.to_owned())))
+        });
+        for status in world.compiled.statuses.iter().filter(|s| s.kind == Kind::VirtualKey) {
+            let Some(key) = world.keys.get(&(status.namespace.clone(), status.name.clone())) else {
+                continue;
+            };
+            if key.spec.token.is_none() || key.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let id = status.id();
+            let missing = status
+                .problems
+                .iter()
+                .any(|p| p.reason == reasons::SECRET_NOT_FOUND && p.field == "spec.token.secretRef");
+            let wire = match world.compiled.resources.get(&id) {
+                Some(tollgate_proto::Resource::VirtualKey(wire)) => Some(&**wire),
+                _ => None,
+            };
+            let track = self.tracks.entry(id.clone()).or_default();
+            if !is_due(key, wire, missing, track.handled.as_deref(), now) {
+                continue;
+            }
+            if let Some(wait) = track.backoff.wait(now.instant) {
+                again = again.min(wait);
+                continue;
+            }
+            if let Err(wait) = self.bucket.take(Instant::now()) {
+                return again.min(wait);
+            }
+            if !self.tend(&id, key, now).await {
+                again = again.min(Duration::from_millis(300));
+            }
+        }
+        again
+    }
+
+    /// Looks at one key's Secret and writes it if that is right; false when it is to be tried again.
+    async fn tend(&mut self, id: &ResourceId, key: &Arc<VirtualKey>, now: Now) -> bool {
+        let outcome = timeout(WRITE, self.try_tend(key, now)).await;
+        let track = self.tracks.entry(id.clone()).or_default();
+        match outcome {
+            Ok(Ok(done)) => {
+                track.handled = key.annotations().get(ROTATE_TOKEN).cloned();
+                if matches!(done, Done::Nothing | Done::Refused(_)) {
+                    // The world may not know yet what was written; and what is refused changes only with the objects.
+                    track.backoff.failed(Instant::now());
+                } else {
+                    track.backoff = Backoff::default();
+                    track.backoff.failed(Instant::now());
+                }
+                let news = news(&done).filter(|news| track.told.as_ref() != Some(&news.note));
+                if let Some(news) = news {
+                    track.told = Some(news.note.clone());
+                    tracing::info!(key = %id, what = news.reason, "{}", news.note);
+                    self.teller.tell(&Object::Key(key.clone()), news);
+                }
+                true
+            }
+            Ok(Err(error)) => {
+                track.backoff.failed(Instant::now());
+                let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
+                if !conflict {
+                    tracing::warn!(key = %id, %error, "the Secret of a key's token cannot be read or written");
+                }
+                false
+            }
+            Err(_) => {
+                track.backoff.failed(Instant::now());
+                tracing::warn!(key = %id, "the API server did not answer about the Secret of a key's token");
+                false
+            }
+        }
+    }
+
+    async fn try_tend(&self, key: &VirtualKey, now: Now) -> Result<Done, kube::Error> {
+        let Some(source) = &key.spec.token else { return Ok(Done::Nothing) };
+        let namespace = key.namespace().unwrap_or_default();
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+        let found = api.get_opt(&source.secret_ref.name).await?;
+        let Some(fresh) = self.fresh() else { return Ok(Done::Nothing) };
+        let Change { secret, done } = decide(key, found.as_ref(), &fresh, now.time);
+        let Some(secret) = secret else { return Ok(done) };
+        let Some(_permit) = self.term.permit() else { return Ok(Done::Nothing) };
+        let params = PostParams { field_manager: Some(OPERATOR.to_owned()), ..PostParams::default() };
+        match found {
+            None => api.create(&params, &secret).await?,
+            Some(_) => api.replace(&source.secret_ref.name, &params, &secret).await?,
+        };
+        Ok(done)
+    }
+
+    /// A token that nobody has.
+    fn fresh(&self) -> Option<String> {
+        let mut bytes = [0_u8; RANDOM];
+        if self.random.fill(&mut bytes).is_err() {
+            tracing::error!("the system gives no random numbers: no token can be made");
+            return None;
+        }
+        Some(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+    }
+}
+
+/// What is told of what was done.
+fn news(done: &Done) -> Option<News> {
+    let told = |warning, reason, note: String| Some(News { warning, reason, action: "Tokens", note });
+    match done {
+        Done::Nothing => None,
+        Done::Generated { secret, entry } => told(
+            false,
+            event::TOKEN_GENERATED,
+            format!("the key's token stands in Secret {secret}, entry {entry}"),
+        ),
+        Done::Rotated { secret, until: Some(until) } => told(
+            false,
+            event::TOKEN_ROTATED,
+            format!("Secret {secret} has a new token; the one before is valid until {until}"),
+        ),
+        Done::Rotated { secret, until: None } => told(
+            false,
+            event::TOKEN_ROTATED,
+            format!("Secret {secret} has a new token; the one before is no longer valid"),
+        ),
+        Done::Expired { secret } => told(
+            false,
+            event::TOKEN_EXPIRED,
+            format!("the token before the last rotation is taken out of Secret {secret}"),
+        ),
+        Done::Refused(why) => told(true, event::TOKEN_REFUSED, why.clone()),
+    }
+}
