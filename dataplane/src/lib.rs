@@ -11,6 +11,7 @@
 //! - [`error`], [`respond`]: what can go wrong, and how each client is told
 //! - [`model`]: validated configuration; [`snapshot`]: the immutable whole of it behind one atomic pointer
 //! - [`config`]: where configuration comes from (a folder; the control plane's stream later)
+//! - [`observe`]: what this gateway sees of backends and MCP servers, for the operator
 //! - [`records`]: what is recorded, and the stores
 //! - [`mcp`]: the endpoint `/mcp`
 //! - [`logs`]: the pages `/logs` and `/logs/api`
@@ -30,6 +31,7 @@ pub mod mcp;
 pub mod model;
 pub mod money;
 pub mod names;
+pub mod observe;
 pub mod records;
 pub mod relay;
 pub mod request;

@@ -14,6 +14,7 @@ mod http;
 pub mod keys;
 mod record;
 mod running;
+mod seen;
 mod sessions;
 mod tools;
 mod upstream;
@@ -21,6 +22,8 @@ mod wire;
 
 #[cfg(test)]
 mod tests;
+
+pub use seen::Seen;
 
 use self::{access::Grant, http::Caller, running::Running, upstream::Upstreams};
 use crate::{

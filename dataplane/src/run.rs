@@ -8,7 +8,7 @@ use crate::{
     gateway::{Gateway, Options},
     identity,
     logs::{self, KeySpend, LogsState},
-    mcp, money,
+    mcp, money, observe,
     records::{self, Recorder},
     serve::{self, Drain, Stop, dispatch::Service},
     snapshot::{KeyNode, Snapshot},
@@ -40,8 +40,12 @@ struct Started {
     configuration: Option<watch::Receiver<xds::Status>>,
 }
 
-/// Snapshots, and how the operator's stream is where they come from there.
-type Followed = (watch::Receiver<Arc<Snapshot>>, Option<watch::Receiver<xds::Status>>);
+/// Snapshots; where they come from the operator, how its stream is, and where to put what is seen, to be reported.
+type Followed = (
+    watch::Receiver<Arc<Snapshot>>,
+    Option<watch::Receiver<xds::Status>>,
+    Option<watch::Sender<xds::Observed>>,
+);
 
 /// Runs the gateway until SIGTERM or Ctrl-C.
 ///
@@ -114,7 +118,7 @@ async fn end(
 /// All that serves, from the configuration to the pages.
 async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Result<Started> {
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
-    let (snapshots, configuration) = snapshots(args, waiting).await?;
+    let (snapshots, configuration, observed) = snapshots(args, waiting).await?;
     let (recorder, store) =
         records::open(args.postgres.location(&args.data)).await.context("cannot open the records")?;
     let (first, counted) = (snapshots.borrow().clone(), recorder.clone());
@@ -126,6 +130,9 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
     tokio::spawn(sweep(gateway.clone()));
     let endpoint =
         mcp::Endpoint::new(recorder.sink(), &[mcp::keys::load_or_create(&args.data.join("sealing.key"))?])?;
+    if let Some(observed) = observed {
+        tokio::spawn(observe::run(gateway.clone(), endpoint.clone(), observed));
+    }
     let pages = logs(&gateway, store);
     let service = Service::new(gateway, endpoint.clone(), pages, args.listen.ip().is_loopback());
     Ok(Started { service, endpoint, recorder, configuration })
@@ -157,7 +164,7 @@ async fn snapshots(args: &Args, waiting: &Waiting) -> anyhow::Result<Followed> {
         let snapshots = folder::watch(folder, folder::Options::default())
             .await
             .with_context(|| format!("cannot read the manifests in {}", folder.display()))?;
-        return Ok((snapshots, None));
+        return Ok((snapshots, None, None));
     }
     let options = xds::Options {
         url: args.source.xds.clone().unwrap_or_default(),
@@ -171,7 +178,7 @@ async fn snapshots(args: &Args, waiting: &Waiting) -> anyhow::Result<Followed> {
     telemetry::watch_configuration(source.status.clone());
     let tell = |why: &str| waiting.because(format!("waiting for the first configuration from {from}: {why}"));
     anyhow::ensure!(source.wait_ready(tell).await, "the thread that follows the operator ended");
-    Ok((source.snapshots, Some(source.status)))
+    Ok((source.snapshots, Some(source.status), Some(source.observed)))
 }
 
 async fn gateway(

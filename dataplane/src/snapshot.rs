@@ -103,6 +103,11 @@ impl Snapshot {
         self.routes.keys().filter_map(move |name| self.route(namespace, name))
     }
 
+    /// All MCP servers.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers.values().flatten()
+    }
+
     /// The MCP server `name` as seen from `namespace`.
     pub fn server(&self, namespace: &str, name: &str) -> Option<&Arc<Server>> {
         visible(self.servers.get(name)?, namespace, |s| (s.id.namespace(), &s.export))

@@ -40,9 +40,30 @@ struct State {
     flight: Option<watch::Receiver<()>>,
 }
 
+/// How a server was when it was last asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Asked {
+    /// Its tools, and how long ago they were listed.
+    pub(super) good: Option<(usize, Duration)>,
+    /// Why it did not answer after that, and how long ago.
+    pub(super) failed: Option<(String, Duration)>,
+    /// It is being asked now.
+    pub(super) under_way: bool,
+}
+
 // === impl Catalogs ===
 
 impl Catalogs {
+    /// How the server was when it was last asked.
+    pub(super) fn asked(&self) -> Asked {
+        let state = self.0.lock();
+        Asked {
+            good: state.good.as_ref().map(|(c, at)| (c.listing.tools().len(), at.elapsed())),
+            failed: state.failed.as_ref().map(|(error, at)| (error.to_string(), at.elapsed())),
+            under_way: state.flight.as_ref().is_some_and(|f| f.has_changed().is_ok()),
+        }
+    }
+
     /// The server said that its list changed.
     pub(super) fn invalidate(&self) {
         if let Some((_, at)) = &mut self.0.lock().good

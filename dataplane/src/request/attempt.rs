@@ -227,15 +227,15 @@ async fn once(
     }
     // Errors of the client's making say nothing of the backend's health.
     if matches!(failed.error.status, 0 | 429 | 500..) {
-        unhealthy(exchange, candidate, backend);
+        unhealthy(exchange, candidate, backend, &failed.error.message);
     }
     Err(failed)
 }
 
-fn unhealthy(exchange: &Exchange, candidate: &Candidate, backend: &Backend) {
+fn unhealthy(exchange: &Exchange, candidate: &Candidate, backend: &Backend, error: &str) {
     let route = candidate.route();
     let now = exchange.gateway.now();
-    if exchange.gateway.health.failed(&route.id, &backend.name, &route.health, now) {
+    if exchange.gateway.health.failed(&route.id, &backend.name, &route.health, now, error) {
         tracing::warn!(route = %route.id, backend = %backend.name, for_s = route.health.eject_for.as_secs(), "backend ejected");
         telemetry::ejected(&route.id.shared(), &backend.name);
     }

@@ -2,6 +2,7 @@
 
 use crate::model::{ObjectId, route::Health as Rules};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{
@@ -20,6 +21,21 @@ pub struct Health {
 struct State {
     failures: AtomicU32,
     ejected_until: AtomicI64,
+    /// What ejected it last, in words.
+    error: Mutex<String>,
+}
+
+/// A backend that is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ejected {
+    /// Its route.
+    pub route: ObjectId,
+    /// Its name.
+    pub backend: String,
+    /// Until when, Unix milliseconds.
+    pub until: i64,
+    /// What ejected it, in words.
+    pub error: String,
 }
 
 /// The most backends remembered; beyond it new ones are never ejected.
@@ -51,7 +67,7 @@ impl Health {
     }
 
     /// An attempt failed through the backend's fault. Returns whether that ejected it.
-    pub fn failed(&self, route: &ObjectId, backend: &str, rules: &Rules, now: i64) -> bool {
+    pub fn failed(&self, route: &ObjectId, backend: &str, rules: &Rules, now: i64, error: &str) -> bool {
         if rules.consecutive_failures == 0 {
             return false;
         }
@@ -63,7 +79,25 @@ impl Health {
         state.failures.store(0, Ordering::Relaxed);
         let until = now.saturating_add(i64::try_from(rules.eject_for.as_millis()).unwrap_or(i64::MAX));
         state.ejected_until.store(until, Ordering::Relaxed);
+        error.clone_into(&mut state.error.lock());
         true
+    }
+
+    /// The backends that are left alone at `now` (Unix milliseconds), by route and name.
+    pub fn all_ejected(&self, now: i64) -> Vec<Ejected> {
+        let states = self.states.load();
+        let ejected = states.iter().filter_map(|((route, backend), state)| {
+            let until = state.ejected_until.load(Ordering::Relaxed);
+            (until > now).then(|| Ejected {
+                route: route.clone(),
+                backend: backend.clone(),
+                until,
+                error: state.error.lock().clone(),
+            })
+        });
+        let mut ejected: Vec<_> = ejected.collect();
+        ejected.sort_by(|a, b| (a.route.as_str(), &a.backend).cmp(&(b.route.as_str(), &b.backend)));
+        ejected
     }
 
     fn state(&self, route: &ObjectId, backend: &str) -> Option<Arc<State>> {
@@ -91,10 +125,13 @@ mod tests {
     fn ejects_after_failures_in_a_row_and_lets_back_in() {
         let (health, id) = (Health::default(), ObjectId::new("default", "r"));
         let rules = Rules { consecutive_failures: 2, eject_for: Duration::from_millis(100) };
-        assert!(!health.failed(&id, "a", &rules, 0));
+        assert!(!health.failed(&id, "a", &rules, 0, "x"));
         health.succeeded(&id, "a");
-        assert!(!health.failed(&id, "a", &rules, 1), "a success in between starts the count anew");
-        assert!(health.failed(&id, "a", &rules, 2));
+        assert!(!health.failed(&id, "a", &rules, 1, "x"), "a success in between starts the count anew");
+        assert!(health.failed(&id, "a", &rules, 2, "503"));
+        let ejected = health.all_ejected(50);
+        assert_eq!((ejected.len(), ejected[0].until, ejected[0].error.as_str()), (1, 102, "503"));
+        assert!(health.all_ejected(102).is_empty());
         assert!(health.ejected(&id, "a", 101));
         assert!(!health.ejected(&id, "a", 102));
         assert!(!health.ejected(&id, "b", 50));
