@@ -20,6 +20,7 @@ pub mod term;
 pub use record::Candidate;
 pub use term::{Permit, Term};
 
+use crate::telemetry;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, api::PostParams};
 use record::{NAME, Next, Seen};
@@ -260,6 +261,7 @@ impl Elector {
                 self.end();
                 self.terms += 1;
                 tracing::info!(lease = NAME, "this replica leads");
+                telemetry::metrics().leader(true);
                 let term = Term::new(self.terms, asked, self.options.timing.valid);
                 self.standing.send_replace(Standing::Mine(term));
             }
@@ -298,6 +300,7 @@ impl Elector {
         self.standing.send_if_modified(|standing| match standing {
             Standing::Mine(term) => {
                 term.end();
+                telemetry::metrics().leader(false);
                 *standing = Standing::Nobody;
                 true
             }

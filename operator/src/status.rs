@@ -34,6 +34,7 @@ use crate::{
     events::Teller,
     kubernetes::World,
     leader::{Term, WRITE},
+    telemetry,
     xds::Nodes,
 };
 use fleet::{Fleet, SETTLE};
@@ -147,7 +148,7 @@ impl Writer {
                 let looked = Instant::now();
                 let settled = started.elapsed() >= SETTLE;
                 let fleet = Fleet::new(nodes.all(), &self.options.namespace, settled);
-                let plan = self.planner.look(&state, &fleet, Now::now());
+                let plan = self.planner.look(&state, &fleet, Now::read());
                 let took = looked.elapsed();
                 again = plan.again.unwrap_or(IDLE).min(self.carry_out(plan).await);
                 sleep(GATHER.max(took * SHARE)).await;
@@ -177,7 +178,10 @@ impl Writer {
                 again = again.min(wait);
                 continue;
             }
-            match self.write(&patch).await {
+            let outcome = self.write(&patch).await;
+            let how = if matches!(outcome, Outcome::Written) { "written" } else { "failed" };
+            telemetry::metrics().status_written(patch.id.kind.as_str(), how);
+            match outcome {
                 Outcome::Written => self.backoff = Backoff::default(),
                 Outcome::Failed => {
                     self.planner.failed(&patch.id, Instant::now());
@@ -209,6 +213,7 @@ impl Writer {
             Ok(Ok(object)) => {
                 let outcome = serde_json::to_value(object).ok().and_then(|o| plan::outcome(patch.id.kind, o));
                 self.planner.written(patch, outcome, Instant::now());
+                tracing::debug!(object = %patch.id, "a status is written");
                 for news in &patch.news {
                     self.teller.tell(&patch.base, news.clone());
                 }

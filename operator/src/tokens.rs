@@ -122,7 +122,7 @@ fn is_due(
 impl Keeper {
     /// Does what is due; returns when to look again.
     async fn look(&mut self, world: &World) -> Duration {
-        let now = Now::now();
+        let now = Now::read();
         let mut again = IDLE;
         self.tracks.retain(|id, _| {
             id.name

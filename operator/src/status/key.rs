@@ -163,11 +163,25 @@ fn is_used_up(old: &[BudgetStatus], new: &[BudgetStatus]) -> bool {
     new.iter().any(|b| b.percent >= 100 && percent(&b.name) < 100)
 }
 
-/// What makes a status worth writing.
-fn steps(budgets: &[BudgetStatus]) -> Vec<(&str, Unit, &str, i64, Option<&str>, Option<Timestamp>)> {
-    let step = |b: &'_ BudgetStatus| b.resets_at.as_ref().map(|t| t.0);
-    budgets
-        .iter()
-        .map(|b| (b.name.as_str(), b.unit, b.limit.as_str(), b.percent, b.overrun.as_deref(), step(b)))
-        .collect()
+/// What makes a status worth writing, of one budget.
+#[derive(PartialEq)]
+struct Step<'b> {
+    name: &'b str,
+    unit: Unit,
+    limit: &'b str,
+    percent: i64,
+    overrun: Option<&'b str>,
+    resets_at: Option<Timestamp>,
+}
+
+fn steps(budgets: &[BudgetStatus]) -> Vec<Step<'_>> {
+    budgets.iter().map(Step::of).collect()
+}
+
+impl<'b> Step<'b> {
+    fn of(budget: &'b BudgetStatus) -> Self {
+        let BudgetStatus { name, unit, limit, percent, overrun, resets_at, .. } = budget;
+        let (overrun, resets_at) = (overrun.as_deref(), resets_at.as_ref().map(|t| t.0));
+        Step { name, unit: *unit, limit, percent: *percent, overrun, resets_at }
+    }
 }

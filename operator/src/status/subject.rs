@@ -121,7 +121,7 @@ impl Object {
 
 impl Now {
     /// By the clocks of this machine.
-    pub fn now() -> Self {
+    pub fn read() -> Self {
         Now { instant: Instant::now(), time: Timestamp::now() }
     }
 
