@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{bridge, records::flags::PostgresArgs, relay};
+use crate::{bridge, check, records::flags::PostgresArgs, relay};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -74,6 +74,8 @@ pub enum Command {
     Relay(relay::Args),
     /// Serve an MCP server that speaks over standard input and output by HTTP.
     Bridge(bridge::Args),
+    /// Ask until every address answers with the status that is expected of it.
+    Check(check::Args),
 }
 
 /// How the gateway is operated: TLS, the admin port, its end.
@@ -130,6 +132,7 @@ impl Args {
             None => self.log_json,
             Some(Command::Relay(args)) => args.log_json,
             Some(Command::Bridge(args)) => args.log_json,
+            Some(Command::Check(args)) => args.log_json,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - [`serve`]: listening, the guard against web pages, paths, drain
 //! - [`request`]: the way of a model request in named phases
 //! - [`relay`], [`bridge`]: the other programs: beside an agent, and in front of a stdio MCP server; [`listen`]: their listener
+//! - [`check`]: the program of `helm test`
 //! - [`identity`]: workloads by their ServiceAccount tokens
 //! - [`upstream`]: one attempt at a provider; health of backends
 //! - [`money`]: the ledger as the request path uses it
@@ -21,6 +22,7 @@
 pub mod args;
 pub mod body;
 pub mod bridge;
+pub mod check;
 pub mod config;
 pub mod error;
 pub mod gateway;

@@ -4,7 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 use tollgate_dataplane::{
     args::{Args, Command},
-    bridge, relay, run,
+    bridge, check, relay, run,
 };
 
 #[global_allocator]
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         None => run::run(args),
         Some(Command::Relay(args)) => relay::run(args),
         Some(Command::Bridge(args)) => bridge::run(args),
+        Some(Command::Check(args)) => check::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -208,7 +208,7 @@ async fn policies(cluster: &Cluster, report: &mut Report) {
         Err(error) => Outcome::warned(error, "an administrator's account can check it"),
         Ok(found) if found.items.is_empty() => Outcome::warned(
             "there is none: whoever may create a VirtualKey can give himself a budget",
-            "set rootKeys.policy.enabled in the chart's values",
+            "set rootKeyPolicy.enabled in the chart's values",
         ),
         Ok(_) => Outcome::Passed,
     };
