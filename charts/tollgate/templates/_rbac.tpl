@@ -1,35 +1,33 @@
 {{- /* What the operator does in each namespace whose objects count: in a ClusterRole, or in a Role in each of watchNamespaces. */}}
 {{- define "tollgate.watchedRules" -}}
-# watch: the three kinds, listed and watched. get: status and annotations are looked at before they are written.
+# kubernetes/watches: the three kinds.
 - apiGroups: [tollgate.dev]
   resources: [virtualkeys, mcpservers, providerroutes]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # status: the leader's conditions and spend, by server-side apply.
 - apiGroups: [tollgate.dev]
   resources: [virtualkeys/status, mcpservers/status, providerroutes/status]
   verbs: [patch]
-# watch: metadata of all, the content of those that an object names (get by name). RBAC knows no "metadata only".
-# tokens: the leader makes the Secret of a key's token where there is none, and rotates its own.
+# kubernetes/watches, kubernetes/reads: metadata of all, the content of those that an object names (get by name). RBAC knows no
+# "metadata only". tokens: the leader makes the Secret of a key's token where there is none, and rotates those that it made.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, update, patch]
+  verbs: [get, list, watch, create, update]
 # events: what happened to an object, told where the object is.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# stdio: McpServers of the kind stdio run as a Deployment behind a Service and a NetworkPolicy, owned by the McpServer.
+# stdio: McpServers of the kind stdio run as a Deployment behind a Service and a NetworkPolicy: applied (server-side apply of what is
+# not there needs `create` too), deleted when nobody wants them, their health told in the McpServer's status.
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [deployments/status]
-  verbs: [get]
+  verbs: [list, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [create, patch, delete]
 {{- end -}}
 
 {{- /* What it does in its own namespace. */}}
@@ -41,7 +39,7 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [tollgate-operator]
-  verbs: [get, patch, update, list, watch]
+  verbs: [get, update]
 # certificates: the authority, the two server certificates and the sealing keys; made and rotated by the leader, read by all.
 - apiGroups: [""]
   resources: [secrets]
@@ -49,8 +47,8 @@
 - apiGroups: [""]
   resources: [secrets]
   resourceNames: [tollgate-ca, tollgate-operator-tls, tollgate-gateway-tls, tollgate-sealing]
-  verbs: [get, list, watch, patch, update]
-# certificates: the authority's certificate, for gateways and relays.
+  verbs: [list, watch, update]
+# certificates: the authority's certificate, for gateways and relays; inject: put into pods.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create]
@@ -62,15 +60,15 @@
 
 {{- /* What is not in any namespace. */}}
 {{- define "tollgate.clusterRules" -}}
-# xds: who a gateway is, by its token (TokenReview).
+# xds/token_review: who a gateway is, by its token (TokenReview).
 - apiGroups: [authentication.k8s.io]
   resources: [tokenreviews]
   verbs: [create]
-# watch: labels of namespaces, for allowedNamespaces selectors.
+# kubernetes/watches: labels of namespaces, for allowedNamespaces selectors.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [list, watch]
-# identity: the keys with which gateways verify ServiceAccount tokens without asking.
+# pushed: the keys with which gateways verify ServiceAccount tokens without asking.
 - nonResourceURLs: [/.well-known/openid-configuration, /openid/v1/jwks]
   verbs: [get]
 {{- if .Values.injection.enabled }}
