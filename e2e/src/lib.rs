@@ -7,7 +7,7 @@
 //! - [`gateway`]: starts and stops the real gateway binary
 //! - [`client`]: a small HTTP client with deadlines, and a reader of event streams
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
-//! - [`cluster`]: a real Kubernetes API server
+//! - [`cluster`]: a real Kubernetes API server; [`helm`]: the charts on it
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`http`]: what the fakes share
 //! - [`demo`]: `make demo`
@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod demo;
 pub mod floor;
 pub mod gateway;
+pub mod helm;
 pub mod http;
 pub mod lab;
 pub mod mcp_server;
