@@ -35,6 +35,9 @@
 {{- if include "tollgate.storePasswordKey" (list . "postgres") }}
 - --postgres-password-file=/etc/tollgate/postgres/password
 {{- end }}
+{{- if and (not .Values.postgres.bundled.enabled) .Values.postgres.external.caKey }}
+- --postgres-ca=/etc/tollgate/postgres/ca.crt
+{{- end }}
 {{- end -}}
 
 {{- define "tollgate.storeEnv" -}}
