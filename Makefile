@@ -53,9 +53,11 @@ prices: ## Refresh the price catalogue from its registry package (VERSION=… mo
 fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60
 	e2e/tools/fuzz $(FUZZ_SECONDS)
 
-redis: ## Test the ledger's Redis store (not wired into the gateway yet) against a real redis-server
+redis: ## Test the shared account against a real redis-server (part of make test)
 	e2e/tools/install redis
 	$(CARGO) test -p tollgate-ledger --features redis
+	$(CARGO) build -p tollgate-dataplane --bins
+	$(CARGO) test -p tollgate-e2e --test shared_money
 
 tools: ## Install what the tests need (Claude Code, SDKs, Chromium), outside the checkout
 	e2e/tools/install

@@ -3,7 +3,6 @@
 
 use anyhow::Context as _;
 use axum::Extension;
-use std::sync::Arc;
 use tollgate_dataplane::{
     logs::{self, KeySpend, LogsState, Viewer},
     records::{self, Location},
@@ -35,7 +34,10 @@ async fn main() -> anyhow::Result<()> {
         });
     }
     let viewer = if mode == "nobody" { Viewer::Nobody } else { Viewer::All };
-    let budgets = Arc::new(move || if count == 0 { Vec::new() } else { budgets(now) });
+    let budgets =
+        tollgate_dataplane::logs::budgets::at_once(
+            move || if count == 0 { Vec::new() } else { budgets(now) },
+        );
     let app = logs::router(LogsState { store, budgets }).layer(Extension(viewer));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("http://{}/logs", listener.local_addr()?);

@@ -1,6 +1,11 @@
 //! The command line.
 
-use crate::{bridge, check, records::flags::PostgresArgs, relay};
+use crate::{
+    bridge, check,
+    ledger::{self, RedisArgs},
+    records::flags::PostgresArgs,
+    relay,
+};
 use clap::Parser;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -44,6 +49,9 @@ pub struct Args {
     /// Folder for records (SQLite, or what waits for PostgreSQL), created when absent.
     #[arg(long, env = "TOLLGATE_DATA", default_value = "tollgate-data", value_name = "DIR")]
     pub data: PathBuf,
+    /// Where the account of money and limits is.
+    #[command(flatten)]
+    pub ledger: RedisArgs,
     /// Host name under which the gateway may be called (repeatable); loopback names always may.
     #[arg(long = "allowed-host", value_name = "NAME")]
     pub allowed_hosts: Vec<String>,
@@ -76,6 +84,8 @@ pub enum Command {
     Bridge(bridge::Args),
     /// Ask until every address answers with the status that is expected of it.
     Check(check::Args),
+    /// Look after the ledger that gateways share in Redis.
+    Ledger(ledger::command::Command),
 }
 
 /// How the gateway is operated: TLS, the admin port, its end.
@@ -133,6 +143,7 @@ impl Args {
             Some(Command::Relay(args)) => args.log_json,
             Some(Command::Bridge(args)) => args.log_json,
             Some(Command::Check(args)) => args.log_json,
+            Some(Command::Ledger(_)) => false,
         }
     }
 }

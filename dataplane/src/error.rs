@@ -37,6 +37,9 @@ pub enum GatewayError {
         /// Seconds until another try makes sense.
         retry_after: u64,
     },
+    /// The account that gateways share is away, and the key refuses requests without it.
+    #[error("{0}")]
+    StoreAway(String),
     /// The upstream answered with an error, or could not be reached.
     #[error("{}", .0.message)]
     Upstream(Box<UpstreamError>),

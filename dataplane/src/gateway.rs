@@ -3,6 +3,7 @@
 use crate::{
     body::{HttpClient, http_client},
     identity::Verifier,
+    ledger::Ledger,
     model::key::Content,
     records::{
         Record, Sink,
@@ -21,7 +22,7 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tollgate_ledger::{charge::Expired, memory::MemoryStore};
+use tollgate_ledger::charge::Expired;
 use tollgate_translate::Usage;
 use uuid::Uuid;
 
@@ -55,7 +56,7 @@ pub struct Options {
 /// What all requests share.
 pub struct Gateway {
     /// Budgets and limits.
-    pub ledger: MemoryStore,
+    pub ledger: Ledger,
     /// Which backends are ejected.
     pub health: Health,
     /// Set once.
@@ -87,7 +88,7 @@ impl Default for Options {
 
 impl Gateway {
     /// A gateway with a first snapshot.
-    pub fn new(options: Options, snapshot: Arc<Snapshot>, ledger: MemoryStore, sink: Sink) -> Self {
+    pub fn new(options: Options, snapshot: Arc<Snapshot>, ledger: Ledger, sink: Sink) -> Self {
         Gateway {
             ledger,
             health: Health::default(),
@@ -108,6 +109,11 @@ impl Gateway {
     /// Puts a new configuration in force. Requests under way keep theirs; long streams notice within a second.
     pub fn replace(&self, snapshot: Arc<Snapshot>) {
         self.snapshot.store(snapshot);
+    }
+
+    /// Where records go.
+    pub fn sink(&self) -> Sink {
+        self.sink.clone()
     }
 
     /// Hands a record over; never blocks.
@@ -181,9 +187,7 @@ impl Gateway {
 
     /// Unix milliseconds.
     pub fn now(&self) -> i64 {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+        unix_ms()
     }
 
     /// The client for upstreams with this connect timeout; each keeps its own pool.
@@ -202,6 +206,12 @@ impl Gateway {
         });
         Ok(clients.get(&connect).cloned().unwrap_or(made))
     }
+}
+
+/// Now, Unix milliseconds.
+pub fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl fmt::Debug for Gateway {

@@ -8,7 +8,7 @@
 //! - [`check`]: the program of `helm test`
 //! - [`identity`]: workloads by their ServiceAccount tokens
 //! - [`upstream`]: one attempt at a provider; health of backends
-//! - [`money`]: the ledger as the request path uses it
+//! - [`money`]: levels, holds and refusals of the request path; [`ledger`]: the account, in this process or in Redis
 //! - [`error`], [`respond`]: what can go wrong, and how each client is told
 //! - [`model`]: validated configuration; [`snapshot`]: the immutable whole of it behind one atomic pointer
 //! - [`config`]: where configuration comes from (a folder; the control plane's stream later)
@@ -27,6 +27,7 @@ pub mod config;
 pub mod error;
 pub mod gateway;
 pub mod identity;
+pub mod ledger;
 pub mod listen;
 pub mod logs;
 pub mod mcp;

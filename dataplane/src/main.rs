@@ -4,7 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 use tollgate_dataplane::{
     args::{Args, Command},
-    bridge, check, relay, run,
+    bridge, check, ledger, relay, run,
 };
 
 #[global_allocator]
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Some(Command::Relay(args)) => relay::run(args),
         Some(Command::Bridge(args)) => bridge::run(args),
         Some(Command::Check(args)) => check::run(args),
+        Some(Command::Ledger(args)) => ledger::command::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

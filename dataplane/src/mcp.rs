@@ -3,7 +3,7 @@
 //! # Layout
 //! - here: [`Endpoint`], from a POST to its answer
 //! - `access`: which servers and tools a caller sees; `tools`: `tools/list` and what `initialize` says; `call`: `tools/call`, its task and its
-//!   answer; `running`: calls that may be cancelled; `record`: what is recorded of a call
+//!   answer; `running`: calls that may be cancelled; `limits`: calls as requests; `record`: what is recorded of a call
 //! - `upstream`: one server: its sessions (`sessions`), its cached list (`catalog`), and one HTTP exchange (`wire`)
 //! - `http`: headers and answers; [`keys`]: the sealing key of a gateway that stands alone
 
@@ -12,6 +12,7 @@ mod call;
 mod catalog;
 mod http;
 pub mod keys;
+mod limits;
 mod record;
 mod running;
 mod seen;
@@ -28,6 +29,7 @@ pub use seen::Seen;
 use self::{access::Grant, http::Caller, running::Running, upstream::Upstreams};
 use crate::{
     body::{Body, BodyError},
+    gateway::Gateway,
     records::Sink,
     snapshot::{KeyNode, Snapshot},
 };
@@ -65,6 +67,8 @@ struct Shared {
     jobs: TaskTracker,
     /// They must end.
     ended: CancellationToken,
+    /// Where calls are counted.
+    account: Option<Arc<Gateway>>,
 }
 
 /// One POST on its way: everything that is the same for each message in it.
@@ -103,7 +107,17 @@ impl Endpoint {
             running: Running::default(),
             jobs: TaskTracker::new(),
             ended: CancellationToken::new(),
+            account: None,
         })))
+    }
+
+    /// Counts calls against the limits that `gateway` keeps. Before the endpoint is shared.
+    #[must_use]
+    pub fn counted(mut self, gateway: Arc<Gateway>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.account = Some(gateway);
+        }
+        self
     }
 
     /// Waits for the calls under way, at most until `until` or `cut`; those that are left then are given up, and recorded as such.

@@ -2,6 +2,7 @@
 
 use crate::{
     error::GatewayError,
+    ledger::Refused,
     model::{Globs, Key},
     request::plan::Candidate,
     snapshot::KeyNode,
@@ -138,6 +139,27 @@ pub fn estimate(summary: &Summary, input_tokens: u64) -> Usage {
     let seen = summary.usage.unwrap_or_default();
     let input = if seen.total_input() > 0 { seen.input } else { input_tokens };
     Usage { input, output: seen.output.max(summary.output_bytes.div_ceil(4)), ..seen }
+}
+
+/// Whether a shared account that is away refuses requests: the strictest along the path counts.
+pub fn deny_on_store_failure(node: &KeyNode) -> bool {
+    node.path.iter().any(|key| key.spending.deny_on_store_failure)
+}
+
+/// Why nothing is held, for the client of `node`.
+pub fn not_held(node: &KeyNode, refused: &Refused) -> GatewayError {
+    match refused {
+        Refused::Limit(refusal) => self::refused(node, refusal),
+        Refused::Revoked { key, reason } => {
+            GatewayError::KeyRefused(format!("key {key} is revoked: {reason}"))
+        }
+        Refused::Away => GatewayError::StoreAway(format!(
+            "the account of budgets and limits cannot be reached at the moment, and key {} refuses requests without it: try again \
+             in a moment",
+            node.id()
+        )),
+        Refused::Unusable(words) => GatewayError::NotAllowed(words.clone()),
+    }
 }
 
 /// A refusal in words for the client of `node`.

@@ -28,6 +28,8 @@ pub const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-ver
 pub const ANTHROPIC_VERSION_DEFAULT: &str = "2023-06-01";
 /// Claude Code's session.
 pub const CLAUDE_SESSION: HeaderName = HeaderName::from_static("x-claude-code-session-id");
+/// The metadata of a record whose money was held on the gateway's own allowance, because the shared account was away.
+pub const META_LEDGER: &str = "tollgate.ledger";
 /// An MCP session.
 pub const MCP_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// W3C trace context.

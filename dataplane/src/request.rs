@@ -113,7 +113,7 @@ async fn run(
     let (now, draw) = (exchange.gateway.now(), exchange.id.as_u128() as u64);
     let asked = plan::Asked { format: exchange.format, head: &head, now, draw };
     let mut candidates = plan::plan(snapshot, &exchange.node, &resolved, &exchange.gateway.health, asked)?;
-    let cap = reserve::reserve(exchange, &decoded, &mut candidates)?;
+    let cap = reserve::reserve(exchange, &decoded, &mut candidates).await?;
     attempt::attempt(exchange, &decoded, candidates, cap).await
 }
 

@@ -20,6 +20,9 @@ struct Shown {
     should_retry: Option<bool>,
 }
 
+/// Seconds after which a client asks again while the shared account is away.
+const STORE_AWAY: u64 = 2;
+
 /// Renders `error` for a client of `format`.
 pub fn error(format: Format, error: &GatewayError, id: Uuid) -> Response<Body> {
     let shown = shown(format, error);
@@ -71,6 +74,9 @@ fn shown(format: Format, error: &GatewayError) -> Shown {
         GatewayError::BudgetExhausted(_) => Shown { should_retry: Some(false), ..plain(Kind::Billing) },
         GatewayError::Busy { retry_after, .. } => {
             Shown { retry_after: Some(*retry_after), ..plain(Kind::RateLimit) }
+        }
+        GatewayError::StoreAway(_) => {
+            Shown { status: 503, retry_after: Some(STORE_AWAY), ..plain(Kind::Overloaded) }
         }
         GatewayError::NoBackend(_) => Shown { status: 503, retry_after: Some(5), ..plain(Kind::Overloaded) },
         GatewayError::Internal(_) => Shown { status: 500, ..plain(Kind::Api) },

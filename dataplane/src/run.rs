@@ -7,11 +7,12 @@ use crate::{
     config::{folder, xds},
     gateway::{Gateway, Options},
     identity,
-    logs::{self, KeySpend, LogsState},
-    mcp, money, observe,
+    ledger::{self, Ledger},
+    logs::{self, LogsState},
+    mcp, observe,
     records::{self, Recorder},
     serve::{self, Drain, Stop, dispatch::Service},
-    snapshot::{KeyNode, Snapshot},
+    snapshot::Snapshot,
     telemetry::{self, Labels},
 };
 use anyhow::Context;
@@ -20,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use tollgate_ledger::memory::MemoryStore;
 use tollgate_process::{
     admin,
     readiness::{Readiness, Waiting},
@@ -28,12 +28,13 @@ use tollgate_process::{
 };
 use tollgate_translate::price::Catalogue;
 
-/// How often dead holds are looked for.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How long what is on its way to the ledger may take at least, however late it is.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What serves, once it is there.
 struct Started {
     service: Service,
+    gateway: Arc<Gateway>,
     endpoint: mcp::Endpoint,
     recorder: Recorder,
     /// How the operator's stream is, where there is one.
@@ -106,9 +107,11 @@ async fn end(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let until = serving.await??;
-    if let Some(Started { endpoint, recorder, .. }) = started {
+    if let Some(Started { gateway, endpoint, recorder, .. }) = started {
         // Tool calls whose client is gone may still end: their effects should be recorded with their outcome.
         endpoint.end(until, &stop.cut).await;
+        // Every request has ended, but what it ended with may still be on its way.
+        gateway.ledger.close(until.saturating_duration_since(tokio::time::Instant::now()).max(CLOSING)).await;
         recorder.flush().await;
     }
     tracing::info!("stopped");
@@ -123,19 +126,20 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
         records::open(args.postgres.location(&args.data)).await.context("cannot open the records")?;
     let (first, counted) = (snapshots.borrow().clone(), recorder.clone());
     telemetry::watch_records(move || counted.counts());
-    let gateway = gateway(options, first, &recorder, &store).await?;
+    let account = ledger::open(&args.ledger, false)?;
+    let gateway = gateway(options, first, account, &recorder, &store).await?;
     let holding = gateway.clone();
     telemetry::watch_holds(move || holding.ledger.holds());
+    ledger::keep(&gateway, &snapshots, observed.clone());
     tokio::spawn(follow(gateway.clone(), snapshots));
-    tokio::spawn(sweep(gateway.clone()));
-    let endpoint =
-        mcp::Endpoint::new(recorder.sink(), &[mcp::keys::load_or_create(&args.data.join("sealing.key"))?])?;
+    let keys = [mcp::keys::load_or_create(&args.data.join("sealing.key"))?];
+    let endpoint = mcp::Endpoint::new(recorder.sink(), &keys)?.counted(gateway.clone());
     if let Some(observed) = observed {
         tokio::spawn(observe::run(gateway.clone(), endpoint.clone(), observed));
     }
     let pages = logs(&gateway, store);
-    let service = Service::new(gateway, endpoint.clone(), pages, args.listen.ip().is_loopback());
-    Ok(Started { service, endpoint, recorder, configuration })
+    let service = Service::new(gateway.clone(), endpoint.clone(), pages, args.listen.ip().is_loopback());
+    Ok(Started { service, gateway, endpoint, recorder, configuration })
 }
 
 fn options(args: &Args) -> anyhow::Result<Options> {
@@ -184,13 +188,16 @@ async fn snapshots(args: &Args, waiting: &Waiting) -> anyhow::Result<Followed> {
 async fn gateway(
     options: Options,
     snapshot: Arc<Snapshot>,
+    account: Ledger,
     recorder: &Recorder,
     store: &records::Store,
 ) -> anyhow::Result<Arc<Gateway>> {
-    let gateway = Gateway::new(options, snapshot, MemoryStore::new(), recorder.sink());
-    let now = gateway.now();
-    let past = store.postings_since(now).await.context("cannot read past charges from the records")?;
-    gateway.ledger.restore(past, now);
+    let gateway = Gateway::new(options, snapshot, account, recorder.sink());
+    if gateway.ledger.shared().is_none() {
+        let now = gateway.now();
+        let past = store.postings_since(now).await.context("cannot read past charges from the records")?;
+        gateway.ledger.restore(past, now);
+    }
     Ok(Arc::new(gateway))
 }
 
@@ -202,34 +209,7 @@ async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver<Arc<Snapsh
     }
 }
 
-/// Gives up dead holds. Every exit of a request settles, so one found here is worth a warning.
-async fn sweep(gateway: Arc<Gateway>) {
-    let mut ticks = tokio::time::interval(SWEEP);
-    loop {
-        ticks.tick().await;
-        for dead in gateway.ledger.expire(gateway.now()) {
-            tracing::warn!(id = %dead.id, "a hold died without a settle: charged what it had used");
-            gateway.record_expired(dead);
-        }
-    }
-}
-
 /// `/logs`, with the ledger's state for its spend page.
 fn logs(gateway: &Arc<Gateway>, store: records::Store) -> axum::Router {
-    let gateway = gateway.clone();
-    logs::router(LogsState { store, budgets: Arc::new(move || key_spend(&gateway)) })
-}
-
-fn key_spend(gateway: &Gateway) -> Vec<KeySpend> {
-    let (snapshot, now) = (gateway.snapshot(), gateway.now());
-    let state = |node: &Arc<KeyNode>| KeySpend {
-        tree: node.path.iter().map(|key| key.id.shared()).collect(),
-        budgets: money::all_levels(node)
-            .first()
-            .map(|level| gateway.ledger.state(level, now))
-            .unwrap_or_default(),
-    };
-    let mut all: Vec<KeySpend> = snapshot.keys().map(state).collect();
-    all.sort_by(|a, b| a.tree.first().cmp(&b.tree.first()));
-    all
+    logs::router(LogsState { store, budgets: ledger::spend::for_pages(gateway) })
 }

@@ -8,6 +8,7 @@
 //! - [`client`]: a small HTTP client with deadlines, and a reader of event streams
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
 //! - [`cluster`]: a real Kubernetes API server; [`helm`]: the charts on it
+//! - [`redis`]: a real Redis
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`http`]: what the fakes share
 //! - [`demo`]: `make demo`
@@ -26,3 +27,4 @@ pub mod lab;
 pub mod mcp_server;
 pub mod postgres;
 pub mod provider;
+pub mod redis;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tollgate_ledger::budget::{Budget, Limit, Period};
 use tollgate_ledger::charge::{Actual, Ask, Decision, Level};
-use tollgate_ledger::redis::{Address, Options, RedisStore};
+use tollgate_ledger::redis::{Address, Billing, Options, RedisStore};
 
 #[tokio::main]
 async fn main() {
@@ -79,7 +79,8 @@ async fn work(store: Arc<RedisStore>, client: u128, until: Instant) -> Vec<Durat
         };
         let Ok(Decision::Granted(grant)) = store.reserve(&levels, &ask).await else { continue };
         let actual = Actual { cost: 12_000_000, input_tokens: 1_500, output_tokens: 500 };
-        store.settle_with(&levels, &grant, &actual, now, &[b'x'; 600]).await.ok();
+        let billing = Billing { request: ask.id, record: &[b'x'; 600] };
+        store.settle_with(&levels, &grant, &actual, now, billing).await.ok();
         times.push(start.elapsed());
     }
     times

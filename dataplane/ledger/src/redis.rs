@@ -28,9 +28,13 @@
 //! all are idempotent by id.
 
 mod address;
+mod connect;
 mod error;
 mod journal;
 mod link;
+mod reads;
+mod stream;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -38,17 +42,19 @@ mod wire;
 
 pub use address::Address;
 pub use error::StoreError;
+pub use stream::{Entry, How, Malformed};
 pub use wire::MAX_AMOUNT;
 
 use crate::budget::Limit;
-use crate::charge::{Actual, Ask, BudgetState, Counter, Decision, Expired, Grant, Level, Posting, Settled};
+use crate::charge::{Actual, Ask, Counter, Decision, Grant, Level, Posting, Settled};
 use crate::state::{State, decide};
-use ::redis::Value;
-use journal::{Journal, LiveHold};
+use journal::{Journal, LiveHold, Settle};
 use link::Link;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use uuid::Uuid;
 use wire::{Args, Part, Reply};
 
 /// Whose clock decides.
@@ -66,16 +72,47 @@ pub enum Clock {
 pub struct Options {
     /// What all keys begin with; the version of their layout is part of it.
     pub prefix: String,
-    /// How long one call may take.
+    /// How long one call may take for which a client waits.
     pub timeout: Duration,
+    /// How long one call may take for which nobody waits: a settle, a sweep.
+    pub late: Duration,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// Whose clock decides.
     pub clock: Clock,
-    /// About how many billing records a tree's stream keeps.
+    /// About how many billing records a tree's stream keeps; 0: there is no stream.
     pub stream: u64,
-    /// The authorities to trust for TLS instead of the public ones (PEM).
-    pub ca_pem: Option<Vec<u8>>,
+    /// The file of the password, in place of the address's; read anew for each connection.
+    pub password_file: Option<PathBuf>,
+    /// The file of the authorities to trust for TLS instead of the public ones (PEM); read anew for each connection.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What the billing stream says of a charge, beside the amounts.
+#[derive(Debug, Clone, Copy)]
+pub struct Billing<'a> {
+    /// The record to which the charge belongs; there may be several charges of one record.
+    pub request: Uuid,
+    /// The record, without its postings; empty where another charge brings it.
+    pub record: &'a [u8],
+}
+
+/// A settle on its way.
+#[derive(Debug)]
+#[must_use = "a settle is only carried out by `confirm`"]
+pub struct Settling {
+    settle: Settle,
+    kept: Result<(), usize>,
+    /// What it will post if the hold still lives.
+    pub expected: Settled,
+}
+
+/// A cancel on its way.
+#[derive(Debug)]
+#[must_use = "a cancel is only carried out by `confirm_cancel`"]
+pub struct Cancelling {
+    id: Uuid,
+    root: Arc<str>,
 }
 
 /// The store.
@@ -91,21 +128,13 @@ pub struct RedisStore {
     overrun_tokens: AtomicU64,
 }
 
-/// What failed in a sweep.
-#[derive(Debug, Default)]
-struct Failures {
-    first: Option<StoreError>,
-    count: usize,
+/// A reserve under way: whoever stops waiting for it does not know whether it was carried out.
+struct Unsure<'a> {
+    journal: &'a Journal,
+    id: Uuid,
+    root: &'a Arc<str>,
+    armed: bool,
 }
-
-/// A sweep gives up after so many failures: each may have taken the whole timeout.
-const MOST_FAILURES: usize = 16;
-
-/// The sweep looks after trees that no living gateway uses every so many times.
-const ALL_TREES_EVERY: u64 = 30;
-
-/// How many dead holds of a tree a sweep takes in one call.
-const BATCH: usize = 100;
 
 // === impl Options ===
 
@@ -114,10 +143,22 @@ impl Default for Options {
         Options {
             prefix: "tollgate:1".to_owned(),
             timeout: Duration::from_millis(50),
+            late: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
             clock: Clock::Server,
             stream: 1_000_000,
-            ca_pem: None,
+            password_file: None,
+            ca_file: None,
+        }
+    }
+}
+
+// === impl Drop for Unsure ===
+
+impl Drop for Unsure<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.journal.unsure(self.id, self.root);
         }
     }
 }
@@ -125,49 +166,56 @@ impl Default for Options {
 // === impl RedisStore ===
 
 impl RedisStore {
-    /// Connects, and refuses a server that may evict counters.
-    pub async fn connect(address: &Address, options: Options) -> Result<Self, StoreError> {
-        let link = Link::connect(address, &options).await?;
-        let store = RedisStore {
-            link,
+    /// Begins to connect, and never stops trying: until it succeeds, whatever is asked fails at once. Needs a runtime.
+    pub fn start(address: &Address, options: Options) -> Self {
+        RedisStore {
+            link: Link::start(address, &options),
             options,
             journal: Journal::default(),
             ahead: AtomicI64::new(0),
             sweeps: AtomicU64::new(0),
             overrun: AtomicU64::new(0),
             overrun_tokens: AtomicU64::new(0),
-        };
-        store.check().await?;
-        Ok(store)
-    }
-
-    /// Whether Redis answers and keeps what it is given (`maxmemory-policy noeviction`, on every node).
-    pub async fn check(&self) -> Result<(), StoreError> {
-        let mut command = ::redis::cmd("INFO");
-        let answer = self.link.send(command.arg("memory")).await?;
-        let mut found = Vec::new();
-        policies(&answer, &mut found);
-        match found.iter().find(|policy| *policy != "noeviction") {
-            Some(policy) => Err(StoreError::WrongPolicy(policy.clone())),
-            None if found.is_empty() => Err(StoreError::Reply("INFO memory")),
-            None => Ok(()),
         }
     }
 
-    /// Holds at all levels, or at none; see [`MemoryStore::reserve`](crate::memory::MemoryStore::reserve).
+    /// Connects, and refuses a server that may evict counters.
+    pub async fn connect(address: &Address, options: Options) -> Result<Self, StoreError> {
+        let store = RedisStore::start(address, options);
+        store.link.first().await?;
+        Ok(store)
+    }
+
+    /// Why nothing can be asked now, as far as is known without asking.
+    pub fn trouble(&self) -> Option<StoreError> {
+        self.link.trouble()
+    }
+
+    /// Whether Redis answers, keeps what it is given (`maxmemory-policy noeviction`, on every node), and has a ledger.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let mut command = ::redis::cmd("INFO");
+        let answer = self.link.send_within(command.arg("memory"), self.options.late).await?;
+        if let Some(policy) = connect::wrong_policy(&answer) {
+            self.link.distrust(policy.clone());
+            return Err(StoreError::WrongPolicy(policy));
+        }
+        if self.is_founded().await? { Ok(()) } else { Err(StoreError::Emptied) }
+    }
+
+    /// Holds at all levels, or at none; see [`MemoryStore::reserve`](crate::memory::MemoryStore::reserve). One call where the
+    /// keys were charged in their tree before. Whoever stops waiting for it holds nothing: it is taken back by the sweep.
     pub async fn reserve(&self, levels: &[Level<'_>], ask: &Ask) -> Result<Decision, StoreError> {
         check_limits(levels)?;
         let root = self.journal.uses(root_of(levels));
         let args = wire::reserve(levels, ask, &self.time(ask.now), self.options.clock == Clock::Server);
-        let reply = self.in_tree(&root, &wire::RESERVE, &args).await.inspect_err(|error| {
-            if error.is_unsure() {
-                self.journal.unsure(ask.id, &root);
-            }
-        })?;
+        let mut unsure = Unsure { journal: &self.journal, id: ask.id, root: &root, armed: true };
+        let reply = self.in_tree(&root, &wire::RESERVE, &args).await;
+        unsure.armed = reply.as_ref().is_err_and(StoreError::is_unsure);
+        let reply = reply?;
         match reply.word() {
-            "held" => {
+            "held" | "again" => {
                 self.ahead.store(reply.number(2).saturating_sub(ask.now), Relaxed);
-                let grant = wire::grant(&reply, ask)?;
+                let grant = wire::grant(&reply, levels, ask)?;
                 self.journal.held(LiveHold::new(&root, levels, ask, &grant));
                 Ok(Decision::Granted(grant))
             }
@@ -189,10 +237,10 @@ impl RedisStore {
         actual: &Actual,
         now: i64,
     ) -> Result<Settled, StoreError> {
-        self.settle_with(levels, grant, actual, now, b"").await
+        self.settle_with(levels, grant, actual, now, Billing { request: grant.id, record: b"" }).await
     }
 
-    /// Posts the real amounts, releases the hold and appends `record` to the billing stream, in one step; see
+    /// Posts the real amounts, releases the hold and appends the record to the billing stream, in one step; see
     /// [`MemoryStore::settle`](crate::memory::MemoryStore::settle). After an error that says that Redis failed it is repeated
     /// by the sweep until it succeeds: the charge is late, not lost.
     pub async fn settle_with(
@@ -201,37 +249,79 @@ impl RedisStore {
         grant: &Grant,
         actual: &Actual,
         now: i64,
-        record: &[u8],
+        billing: Billing<'_>,
     ) -> Result<Settled, StoreError> {
+        let settling = self.begin_settle(levels, grant, actual, now, billing);
+        Ok(self.confirm(&settling).await?.unwrap_or_default())
+    }
+
+    /// The first half of [`RedisStore::settle_with`]: from now on the settle is kept until it is carried out, by
+    /// [`RedisStore::confirm`] or by the sweep. Never waits.
+    pub fn begin_settle(
+        &self,
+        levels: &[Level<'_>],
+        grant: &Grant,
+        actual: &Actual,
+        now: i64,
+        billing: Billing<'_>,
+    ) -> Settling {
         let root = self.root_of(levels, grant);
-        let args =
-            wire::settle(levels, grant, &wire::clamp(actual), &self.time(now), self.options.stream, record);
-        let kept = self.journal.settling(grant.id, &root, &args);
-        let reply = match (self.opened(&root, &wire::SETTLE, &args).await, kept) {
-            (Ok(reply), _) => reply,
-            (Err(_), Err(full)) => return Err(StoreError::Full(full)),
-            (Err(error), Ok(())) => return Err(error),
-        };
-        self.journal.settled(grant.id);
+        let used = wire::clamp(actual);
+        let args = wire::settle(levels, grant, &used, &self.time(now), self.options.stream, billing);
+        let part = |counter: &Counter| Part { held: grant.held, counter: counter.clone() };
+        let (expected, _) = outcome(grant.counters.iter().map(part), &used);
+        let (settle, kept) = self.journal.settling(&root, args, grant);
+        Settling { settle, kept, expected }
+    }
+
+    /// The second half: what was posted, or `None` where it had been carried out before.
+    pub async fn confirm(&self, settling: &Settling) -> Result<Option<Settled>, StoreError> {
+        let sent = self.carry_out(&settling.settle).await;
+        self.journal.let_go(settling.settle.grant.id);
+        match (sent, settling.kept) {
+            (Err(_), Err(full)) => Err(StoreError::Full(full)),
+            (sent, _) => sent,
+        }
+    }
+
+    /// In place of [`RedisStore::confirm`]: leaves a settle to the sweep. Returns what it will post if the hold still lives.
+    pub fn leave(&self, settling: Settling) -> Settled {
+        self.journal.let_go(settling.settle.grant.id);
+        settling.expected
+    }
+
+    async fn carry_out(&self, settle: &Settle) -> Result<Option<Settled>, StoreError> {
+        let reply = self.opened(&settle.root, &wire::SETTLE, &settle.args).await?;
+        self.journal.settled(settle.grant.id);
         if reply.number(5) > 0 {
             // It is posted; what goes to another tree is brought there by the next sweep at the latest.
-            self.forward(&root, &self.time(now)).await.ok();
+            self.forward(&settle.root, &self.time(0)).await.ok();
         }
-        Ok(self.settled(grant, &reply))
+        Ok(self.settled(&settle.grant, &reply))
     }
 
     /// Releases a hold without a charge (nothing reached the upstream). Gives the request's rate tokens back.
     pub async fn cancel(&self, levels: &[Level<'_>], grant: &Grant, now: i64) -> Result<(), StoreError> {
-        let root = self.root_of(levels, grant);
-        self.journal.released(grant.id);
-        self.release(grant.id, &root, now).await.inspect_err(|error| {
-            if error.is_unsure() {
-                self.journal.unsure(grant.id, &root);
-            }
-        })
+        let cancelling = self.begin_cancel(levels, grant);
+        self.confirm_cancel(&cancelling, now).await
     }
 
-    async fn release(&self, id: uuid::Uuid, root: &Arc<str>, now: i64) -> Result<(), StoreError> {
+    /// The first half of [`RedisStore::cancel`]: kept until it is carried out. Never waits.
+    pub fn begin_cancel(&self, levels: &[Level<'_>], grant: &Grant) -> Cancelling {
+        let root = self.root_of(levels, grant);
+        self.journal.released(grant.id);
+        self.journal.unsure(grant.id, &root);
+        Cancelling { id: grant.id, root }
+    }
+
+    /// The second half.
+    pub async fn confirm_cancel(&self, cancelling: &Cancelling, now: i64) -> Result<(), StoreError> {
+        self.release(cancelling.id, &cancelling.root, now).await?;
+        self.journal.sure(cancelling.id);
+        Ok(())
+    }
+
+    async fn release(&self, id: Uuid, root: &str, now: i64) -> Result<(), StoreError> {
         let mut args = Args::default();
         args.push(id.simple()).push(self.time(now));
         let reply = self.opened(root, &wire::CANCEL, &args).await?;
@@ -241,19 +331,23 @@ impl RedisStore {
         Ok(())
     }
 
-    /// Notes progress of a long stream; see [`MemoryStore::progress`](crate::memory::MemoryStore::progress). Holds that this
-    /// gateway did not make are left alone.
+    /// Notes progress of a long stream at once; see [`MemoryStore::progress`](crate::memory::MemoryStore::progress). Holds
+    /// that this gateway did not make are left alone. Gateways use [`RedisStore::note`] and [`RedisStore::renew`] instead.
     pub async fn progress(&self, grant: &Grant, so_far: &Actual, expires: i64) -> Result<(), StoreError> {
         let so_far = wire::clamp(so_far);
         let Some(root) = self.journal.progress(grant.id, &so_far, expires) else { return Ok(()) };
-        self.note_progress(grant.id, &root, &so_far, expires).await
+        self.note_progress(&root, &[(grant.id, so_far)], expires).await
+    }
+
+    /// Notes progress for the next [`RedisStore::renew`]. Never waits.
+    pub fn note(&self, grant: &Grant, so_far: &Actual) {
+        self.journal.note(grant.id, &wire::clamp(so_far));
     }
 
     async fn note_progress(
         &self,
-        id: uuid::Uuid,
         root: &str,
-        so_far: &Actual,
+        holds: &[(Uuid, Actual)],
         expires: i64,
     ) -> Result<(), StoreError> {
         let expires = match self.options.clock {
@@ -261,97 +355,11 @@ impl RedisStore {
             Clock::Given => expires,
         };
         let mut args = Args::default();
-        args.push(id.simple()).push(so_far.cost).push(so_far.input_tokens).push(so_far.output_tokens);
-        self.opened(root, &wire::PROGRESS, args.push(expires)).await.map(drop)
-    }
-
-    /// [`RedisStore::expire`] as a list of postings.
-    pub async fn sweep(&self, now: i64) -> Result<Vec<Posting>, StoreError> {
-        Ok(self.expire(now).await?.into_iter().flat_map(|dead| dead.settled.postings).collect())
-    }
-
-    /// Charges dead holds their progress, whichever gateway made them, and returns those that this call ended. Repeats what
-    /// failed, and replays after a failover. Called about once a second.
-    pub async fn expire(&self, now: i64) -> Result<Vec<Expired>, StoreError> {
-        self.journal.tidy();
-        let mut roots = self.journal.roots();
-        if self.sweeps.fetch_add(1, Relaxed).is_multiple_of(ALL_TREES_EVERY) {
-            roots.extend(self.all_trees().await?.into_iter().map(Arc::from));
+        for (id, so_far) in holds {
+            args.push(id.simple()).push(so_far.cost).push(so_far.input_tokens).push(so_far.output_tokens);
+            args.push(expires);
         }
-        let mut failed = Failures::default();
-        self.repeat(now, &mut failed).await;
-        let mut out = Vec::new();
-        for root in roots {
-            if failed.enough() {
-                break;
-            }
-            failed.note(self.expire_tree(&root, now, &mut out).await);
-        }
-        match failed.first {
-            // What was ended must be told; the rest is for the next sweep.
-            Some(error) if out.is_empty() => Err(error),
-            _ => Ok(out),
-        }
-    }
-
-    async fn expire_tree(&self, root: &str, now: i64, out: &mut Vec<Expired>) -> Result<(), StoreError> {
-        loop {
-            let mut args = Args::default();
-            args.push(self.time(now)).push(BATCH).push(self.options.stream);
-            let reply = self.opened(root, &wire::EXPIRE, &args).await?;
-            if self.journal.seen(root, reply.text(1)) {
-                self.replay(root, now).await?;
-                continue;
-            }
-            let dead = wire::list(reply.item(3));
-            for (id, charged, parts) in dead.iter().filter_map(wire::dead) {
-                self.journal.released(id);
-                let settled = self.post(parts, &charged);
-                out.push(Expired { id, charged, settled });
-            }
-            if reply.number(2) > 0 {
-                self.forward(root, &self.time(now)).await?;
-            }
-            if dead.len() < BATCH {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Repeats settles that are not confirmed, and takes back reserves that may have been carried out.
-    async fn repeat(&self, now: i64, failed: &mut Failures) {
-        for (id, settle) in self.journal.unconfirmed() {
-            if failed.enough() {
-                return;
-            }
-            if failed.note(self.opened(&settle.root, &wire::SETTLE, &settle.args).await).is_some() {
-                self.journal.settled(id);
-            }
-        }
-        for (id, root) in self.journal.take_unsure() {
-            if failed.enough() || failed.note(self.release(id, &root, now).await).is_none() {
-                self.journal.unsure(id, &root);
-            }
-        }
-    }
-
-    /// Puts in force again what the new server may not know. All of it is idempotent by id.
-    async fn replay(&self, root: &str, now: i64) -> Result<(), StoreError> {
-        for hold in self.journal.live(root) {
-            let args = wire::replay(&hold, &self.time(now));
-            self.in_tree(root, &wire::RESERVE, &args).await?;
-            self.note_progress(hold.grant.id, root, &hold.so_far, hold.ask.expires).await?;
-        }
-        for (_, settle) in self.journal.recent(root) {
-            self.opened(root, &wire::SETTLE, &settle.args).await?;
-        }
-        Ok(())
-    }
-
-    /// The state of one level's budgets, for pages and status.
-    pub async fn state(&self, level: &Level<'_>, now: i64) -> Result<Vec<BudgetState>, StoreError> {
-        let state = self.read(level.key).await?.map(|flat| wire::state(&flat)).unwrap_or_default();
-        Ok(level.budgets.iter().map(|budget| state.budget_state(budget, 0, now)).collect())
+        self.opened(root, &wire::PROGRESS, &args).await.map(drop)
     }
 
     /// Nano-USD posted above holds by this gateway since its start; 0 expected where every request holds its worst cost.
@@ -366,13 +374,23 @@ impl RedisStore {
 
     /// How many settles wait for Redis.
     pub fn waiting(&self) -> usize {
-        self.journal.unconfirmed().len()
+        self.journal.waiting()
+    }
+
+    /// How many cancels and reserves of unknown outcome wait for Redis.
+    pub fn unsure(&self) -> usize {
+        self.journal.unsure_count()
+    }
+
+    /// How many holds this gateway has.
+    pub fn holds(&self) -> usize {
+        self.journal.holds()
     }
 
     /// A settle's outcome. Amounts held in USD are known from the grant, tokens from the script.
-    fn settled(&self, grant: &Grant, reply: &Reply) -> Settled {
+    fn settled(&self, grant: &Grant, reply: &Reply) -> Option<Settled> {
         if reply.word() == "again" {
-            return Settled::default();
+            return None;
         }
         let (posted, held_tokens) = (reply.actual(1), u64::try_from(reply.number(4)).unwrap_or(0));
         let held = |counter: &Counter| match counter.limit {
@@ -381,23 +399,12 @@ impl RedisStore {
             Limit::Tokens(_) => held_tokens,
         };
         let part = |counter: &Counter| Part { held: held(counter), counter: counter.clone() };
-        self.post(grant.counters.iter().map(part).collect(), &posted)
+        Some(self.post(grant.counters.iter().map(part), &posted))
     }
 
     /// What posting `used` at counters with what each held comes to; counts what was above it as overrun.
-    fn post(&self, parts: Vec<Part>, used: &Actual) -> Settled {
-        let (mut settled, mut tokens) = (Settled::default(), 0);
-        for Part { counter, held } in parts {
-            let amount = used.amount(counter.limit).min(MAX_AMOUNT);
-            let over = amount.saturating_sub(held);
-            match counter.limit {
-                Limit::NanoUsd(_) => settled.overrun = settled.overrun.max(over),
-                Limit::Tokens(_) => tokens = over.max(tokens),
-            }
-            if amount > 0 {
-                settled.postings.push(Posting { counter, amount });
-            }
-        }
+    fn post(&self, parts: impl Iterator<Item = Part>, used: &Actual) -> Settled {
+        let (settled, tokens) = outcome(parts, used);
         self.overrun.fetch_add(settled.overrun, Relaxed);
         self.overrun_tokens.fetch_add(tokens, Relaxed);
         settled
@@ -417,21 +424,21 @@ impl RedisStore {
     }
 }
 
-// === impl Failures ===
-
-impl Failures {
-    fn note<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
-        result
-            .map_err(|error| {
-                self.count += 1;
-                self.first.get_or_insert(error);
-            })
-            .ok()
+/// What posting `used` at counters with what each held comes to, and the tokens above it at token budgets.
+fn outcome(parts: impl Iterator<Item = Part>, used: &Actual) -> (Settled, u64) {
+    let (mut settled, mut tokens) = (Settled::default(), 0);
+    for Part { counter, held } in parts {
+        let amount = used.amount(counter.limit).min(MAX_AMOUNT);
+        let over = amount.saturating_sub(held);
+        match counter.limit {
+            Limit::NanoUsd(_) => settled.overrun = settled.overrun.max(over),
+            Limit::Tokens(_) => tokens = over.max(tokens),
+        }
+        if amount > 0 {
+            settled.postings.push(Posting { counter, amount });
+        }
     }
-
-    fn enough(&self) -> bool {
-        self.count >= MOST_FAILURES
-    }
+    (settled, tokens)
 }
 
 /// The name that gives a tree its slot.
@@ -456,21 +463,5 @@ fn refusal(levels: &[Level<'_>], ask: &Ask, reply: &Reply) -> Result<Decision, S
     match decide(levels.iter().zip(&states), &ask) {
         Err(refusal) if states.len() == levels.len() => Ok(Decision::Refused(refusal)),
         _ => Err(StoreError::Reply("reserve")),
-    }
-}
-
-/// Every `maxmemory_policy` in an answer, be it of one node or of many.
-fn policies(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Map(nodes) => nodes.iter().for_each(|(_, answer)| policies(answer, found)),
-        Value::Array(nodes) => nodes.iter().for_each(|answer| policies(answer, found)),
-        other => {
-            let text = match other {
-                Value::VerbatimString { text, .. } => Some(text.as_str()),
-                other => wire::text(other),
-            };
-            let lines = text.unwrap_or_default().lines();
-            found.extend(lines.filter_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::to_owned));
-        }
     }
 }

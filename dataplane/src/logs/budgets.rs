@@ -1,5 +1,6 @@
 //! The state of budgets, as the ledger tells it.
 
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use tollgate_ledger::charge::BudgetState;
 
@@ -13,4 +14,12 @@ pub struct KeySpend {
 }
 
 /// Tells the state of all keys' budgets now: read from the ledger when a page asks.
-pub type SpendProvider = Arc<dyn Fn() -> Vec<KeySpend> + Send + Sync>;
+pub type SpendProvider = Arc<dyn Fn() -> BoxFuture<'static, Vec<KeySpend>> + Send + Sync>;
+
+/// A provider of what is known without waiting.
+pub fn at_once(spend: impl Fn() -> Vec<KeySpend> + Send + Sync + 'static) -> SpendProvider {
+    Arc::new(move || {
+        let spend = spend();
+        Box::pin(std::future::ready(spend))
+    })
+}

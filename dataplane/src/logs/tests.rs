@@ -13,7 +13,6 @@ use axum::{
     http::{HeaderMap, Request, StatusCode, header},
 };
 use serde_json::Value;
-use std::sync::Arc;
 use tollgate_ledger::{budget::Limit, charge::BudgetState};
 use tollgate_translate::{
     Usage,
@@ -33,7 +32,7 @@ struct Answer {
 
 async fn started() -> (Recorder, Router) {
     let (recorder, store) = records::open(Location::Memory).await.unwrap();
-    let budgets = Arc::new(|| vec![spend("eng/alice", 20, 20), spend("eng/bob", 50, 3)]);
+    let budgets = super::budgets::at_once(|| vec![spend("eng/alice", 20, 20), spend("eng/bob", 50, 3)]);
     (recorder, router(LogsState { store, budgets }))
 }
 

@@ -1,8 +1,8 @@
 //! `tools/call`: finding the tool, the task that calls it, and the answer as JSON or as an event stream.
 
 use super::{
-    Context, Outcome, Shared, access::Grant, catalog::PAUSE, http, record::Draft, running::Ticket, tools,
-    upstream::Upstream,
+    Context, Outcome, Shared, access::Grant, catalog::PAUSE, http, limits, record::Draft, running::Ticket,
+    tools, upstream::Upstream,
 };
 use crate::{
     body::Body,
@@ -79,6 +79,8 @@ struct Job {
     ticket: Option<Ticket>,
     place: Option<Arc<Place>>,
     request: Option<McpCall>,
+    /// Its place among the calls under way.
+    _slot: Option<limits::Slot>,
 }
 
 /// Begins a call. A tool that the caller does not see does not exist.
@@ -104,6 +106,17 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
         }
     };
     draft.server(upstream.server.id.shared());
+    let slot = match limits::enter(cx, upstream.server.timeouts.call).await {
+        Ok(slot) => slot,
+        Err(error) => {
+            draft.failed(&error.to_string());
+            let words = format!("The tool was not run: {error}. Try again later or go on without it.");
+            let body = reply::failure(request.id, request.era, &words);
+            draft.answered(&body);
+            (cx.shared.sink)(draft.finish(false));
+            return Outcome::Message(Reply::ok(body));
+        }
+    };
     let id = upstream.wire.next_id();
     if let Some(place) = &place {
         place.rename(format!("tools/call {name}"));
@@ -130,6 +143,7 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
         ticket: session.map(|s| Ticket::new(cx.shared, principal, s, request.id)),
         place: place.clone(),
         request: Some(asked),
+        _slot: slot,
     };
     let (events, receiver) = mpsc::channel(QUEUE);
     cx.shared.jobs.spawn(trace::scope(place, job.run(events)));

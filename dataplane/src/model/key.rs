@@ -38,12 +38,23 @@ pub struct Key {
     pub any_tools: bool,
     /// What is kept of content.
     pub logging: Logging,
+    /// Resets that were asked for; each is carried out once.
+    pub resets: Vec<Reset>,
     /// Not valid from then on, Unix milliseconds.
     pub expires_at: Option<i64>,
     /// Switched off.
     pub disabled: bool,
     /// A reason for which the key denies everything (a parent that does not exist, a cycle): told to the client.
     pub denied: Option<String>,
+}
+
+/// A budget that somebody asked to begin anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// Its name; `*`: all of the key's.
+    pub budget: String,
+    /// What tells this reset from others.
+    pub id: String,
 }
 
 /// Models that a key may use. Deny by default: an empty `allow` allows nothing on a key; a team without rules passes all on.
@@ -155,6 +166,7 @@ impl Key {
             tools: Vec::new(),
             any_tools: false,
             logging: Logging::default(),
+            resets: Vec::new(),
             expires_at: None,
             disabled: false,
             denied: None,

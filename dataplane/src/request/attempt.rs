@@ -71,7 +71,7 @@ pub async fn attempt(
             break;
         }
         let rest = candidates.get(place..).unwrap_or_default();
-        let outgoing = match begin(exchange, decoded, rest, backend, &mut cap) {
+        let outgoing = match begin(exchange, decoded, rest, backend, &mut cap).await {
             Ok(outgoing) => outgoing,
             // Of a fallback that cannot be used the client learns nothing: it asked for another model, whose failure counts.
             Err(_) if tries.failed.is_some() => continue,
@@ -100,14 +100,14 @@ pub async fn attempt(
 }
 
 /// The hold for the first of `candidates`, and its request.
-fn begin(
+async fn begin(
     exchange: &mut Exchange,
     decoded: &Decoded<'_>,
     candidates: &[Candidate],
     backend: &Backend,
     cap: &mut Cap,
 ) -> Result<Outgoing, GatewayError> {
-    if let Some(new) = reserve::again(exchange, decoded, candidates)? {
+    if let Some(new) = reserve::again(exchange, decoded, candidates).await? {
         *cap = new;
     }
     let Some(candidate) = candidates.first() else { return Err(no_backend()) };

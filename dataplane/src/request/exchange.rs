@@ -3,9 +3,13 @@
 
 use crate::{
     gateway::Gateway,
+    ledger::Held,
     model::route::Backend,
     money, names,
-    records::record::{Latency, ModelRecord, Record, RecordKind},
+    records::{
+        billing,
+        record::{Latency, ModelRecord, Record, RecordKind},
+    },
     request::plan::Candidate,
     snapshot::KeyNode,
     telemetry::{
@@ -22,7 +26,11 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tollgate_ledger::charge::{Actual, Grant, Posting, Settled};
+use tollgate_ledger::{
+    budget::Limit,
+    charge::{Actual, Posting, Settled},
+    redis::Billing,
+};
 use tollgate_process::trace::{self, Place};
 use tollgate_translate::{Format, Usage, answer::Summary};
 use uuid::Uuid;
@@ -35,7 +43,7 @@ pub const CLIENT_GONE: u16 = 499;
 pub struct Exchange {
     /// The gateway.
     pub gateway: Arc<Gateway>,
-    /// The request's id; also the reservation's and the record's.
+    /// The request's id; also the record's and the first hold's.
     pub id: Uuid,
     /// The client's format.
     pub format: Format,
@@ -46,7 +54,7 @@ pub struct Exchange {
     /// The configuration's generation when the request came in.
     pub generation: u64,
     /// The hold, once granted.
-    pub grant: Option<Grant>,
+    pub held: Option<Held>,
     /// The `route/model` for which it was granted: its budgets are charged.
     pub reserved: Option<Arc<str>>,
     /// The backend that answers.
@@ -69,6 +77,8 @@ pub struct Exchange {
     trace_id: Option<String>,
     place: Option<Arc<Place>>,
     earlier: Earlier,
+    /// Whether a hold was asked for under the request's own id.
+    asked: bool,
     finished: bool,
 }
 
@@ -100,7 +110,7 @@ impl Exchange {
             node,
             record: ModelRecord { api: format.as_str(), ..ModelRecord::default() },
             generation: 0,
-            grant: None,
+            held: None,
             reserved: None,
             candidate: None,
             sent: false,
@@ -121,6 +131,7 @@ impl Exchange {
                 .or_else(|| trace_id(headers)),
             place,
             earlier: Earlier::default(),
+            asked: false,
             finished: false,
         }
     }
@@ -137,12 +148,30 @@ impl Exchange {
             self.gateway_time = decoded.elapsed();
         }
         self.sent = true;
-        if let Some(grant) = &self.grant {
+        if let Some(held) = &self.held {
             let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
             let expires =
                 self.gateway.now().saturating_add(self.gateway.options.hold_ms).saturating_add(wait);
-            self.gateway.ledger.progress(grant, &Actual::default(), expires);
+            // From now on the provider has the input: if this process dies, that much is charged.
+            self.gateway.ledger.progress(held, &self.so_far(&Summary::default()), expires);
         }
+    }
+
+    /// The id of the next hold: the request's own first, then one for each further attempt that is billed on its own. Settles
+    /// are told without waiting, so an id that was used is not free at once.
+    pub fn next_hold(&mut self) -> Uuid {
+        match std::mem::replace(&mut self.asked, true) {
+            false => self.id,
+            true => Uuid::now_v7(),
+        }
+    }
+
+    /// Takes the hold that was granted.
+    pub fn hold(&mut self, held: Held) {
+        if held.is_local() && !self.metadata.iter().any(|(name, _)| name == names::META_LEDGER) {
+            self.metadata.push((names::META_LEDGER.to_owned(), "away: local allowance".to_owned()));
+        }
+        self.held = Some(held);
     }
 
     /// An attempt gave no answer. What the provider may bill for it is charged at once, as an estimate: another attempt is
@@ -150,8 +179,14 @@ impl Exchange {
     pub fn failed(&mut self, used: Option<Usage>) {
         self.sent = false;
         let Some(used) = used else { return };
-        let (cost, settled) = self.charge(used);
+        let cost = self.cost(&used);
         self.record.usage_estimated = true;
+        let Some(held) = self.held.take() else { return self.earlier.add(used, cost, Settled::default()) };
+        let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
+        // The record comes with the last charge of the request.
+        let billing = Billing { request: self.id, record: b"" };
+        let now = self.gateway.now();
+        let settled = self.gateway.ledger.settle(&levels, held, &actual(cost, &used), now, billing);
         self.earlier.add(used, cost, settled);
     }
 
@@ -162,9 +197,9 @@ impl Exchange {
 
     /// Gives the hold back: another one follows, or nothing was used.
     pub fn release(&mut self) {
-        if let Some(grant) = self.grant.take() {
+        if let Some(held) = self.held.take() {
             let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
-            self.gateway.ledger.cancel(&levels, &grant, self.gateway.now());
+            self.gateway.ledger.cancel(&levels, &held, self.gateway.now());
         }
     }
 
@@ -206,15 +241,20 @@ impl Exchange {
 
     /// Charges what a long answer has used so far, should this process die.
     pub fn progress(&self, summary: &Summary, now: i64) {
-        if let Some(grant) = &self.grant {
-            let usage = money::estimate(summary, self.input_estimate);
-            let cost = self.candidate.as_ref().and_then(|c| Some(c.price()?.cost(&usage)));
-            self.gateway.ledger.progress(
-                grant,
-                &actual(cost, &usage),
-                now.saturating_add(self.gateway.options.hold_ms),
-            );
+        if let Some(held) = &self.held {
+            let expires = now.saturating_add(self.gateway.options.hold_ms);
+            self.gateway.ledger.progress(held, &self.so_far(summary), expires);
         }
+    }
+
+    /// What an answer that has come so far has used.
+    fn so_far(&self, summary: &Summary) -> Actual {
+        let usage = money::estimate(summary, self.input_estimate);
+        actual(self.cost(&usage), &usage)
+    }
+
+    fn cost(&self, usage: &Usage) -> Option<u64> {
+        self.candidate.as_ref().and_then(|c| Some(c.price()?.cost(usage)))
     }
 
     /// The answer is over (or will never come): settles and records.
@@ -222,25 +262,49 @@ impl Exchange {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
-        let last = self.usage(&summary);
+        let used = self.usage(&summary);
         if let Some(attempt) = self.attempt.take() {
-            attempt.answered(&summary, last);
+            attempt.answered(&summary, used);
         }
-        match last {
-            Some(usage) => {
-                let (cost, settled) = self.charge(usage);
-                self.earlier.add(usage, cost, settled);
-            }
-            None => self.release(),
+        let held = self.held.take();
+        if used.is_none()
+            && let Some(held) = &held
+        {
+            let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
+            self.gateway.ledger.cancel(&levels, held, self.gateway.now());
         }
-        let Earlier { usage, cost, settled } = std::mem::take(&mut self.earlier);
-        self.record.usage = usage;
-        self.record.cost = cost;
+        let cost = used.and_then(|usage| self.cost(&usage));
+        let mut earlier = std::mem::take(&mut self.earlier);
+        if let Some(usage) = used {
+            earlier.add(usage, cost, Settled::default());
+        }
+        let Earlier { usage: all, cost: all_cost, settled } = earlier;
+        self.record.usage = all;
+        self.record.cost = all_cost;
+        self.record.answer = summary;
         // A key that only charges afterwards holds nothing, so that all it spends would be an overrun.
         let strict = self.node.path.iter().any(|key| key.spending.strict);
-        self.record.overrun = if strict { settled.overrun } else { 0 };
-        self.record.answer = summary;
-        self.submit(settled.postings);
+        let last = if used.is_some() { held.as_ref().map_or(0, |held| over(held, cost)) } else { 0 };
+        self.record.overrun = if strict { settled.overrun.saturating_add(last) } else { 0 };
+        let record = self.record(settled.postings);
+        match (used, held) {
+            (Some(usage), Some(held)) => self.charge(held, &actual(cost, &usage), record),
+            _ => self.gateway.record(record),
+        }
+    }
+
+    /// Posts `actual` in place of the hold, and hands the record over when it is known what was posted.
+    fn charge(&self, held: Held, actual: &Actual, mut record: Record) {
+        let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
+        let bytes =
+            if self.gateway.ledger.shared().is_some() { billing::encode(&record) } else { Vec::new() };
+        let billing = Billing { request: self.id, record: &bytes };
+        let sink = self.gateway.sink();
+        let done = move |settled: Settled| {
+            add_postings(&mut record.postings, settled.postings);
+            sink(record);
+        };
+        self.gateway.ledger.settle_then(&levels, held, actual, self.gateway.now(), billing, done);
     }
 
     /// [`Exchange::finish`] for a request that nobody waits for any more. Called while a value is dropped, perhaps by a panic:
@@ -258,16 +322,6 @@ impl Exchange {
         if catch_unwind(AssertUnwindSafe(|| self.finish(summary))).is_err() {
             tracing::error!(id = %self.id, "a request's end could not be recorded");
         }
-    }
-
-    /// Posts `usage` at the candidate's price in place of the hold; returns its cost as well.
-    fn charge(&mut self, usage: Usage) -> (Option<u64>, Settled) {
-        let price = self.candidate.as_ref().and_then(|c| c.price());
-        let cost = price.map(|p| p.cost(&usage));
-        let Some(grant) = self.grant.take() else { return (cost, Settled::default()) };
-        let levels = money::levels(&self.node, self.reserved.as_deref().unwrap_or_default());
-        let actual = actual(cost, &usage);
-        (cost, self.gateway.ledger.settle(&levels, &grant, &actual, self.gateway.now()))
     }
 
     /// The usage to charge: the upstream's, an estimate when it gave none or only its beginning, none when nothing was used.
@@ -316,7 +370,7 @@ impl Exchange {
         });
     }
 
-    fn submit(&mut self, postings: Vec<Posting>) {
+    fn record(&mut self, postings: Vec<Posting>) -> Record {
         let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
         let policy = self.node.logging();
         let latency = Latency {
@@ -325,7 +379,7 @@ impl Exchange {
             gateway: micros(self.gateway_time),
         };
         self.tell(&latency);
-        self.gateway.record(Record {
+        Record {
             id: self.id,
             kind: RecordKind::Model(Box::new(std::mem::take(&mut self.record))),
             at: self.at,
@@ -341,7 +395,7 @@ impl Exchange {
             postings,
             content: policy.content,
             retention_s: policy.retention.as_secs(),
-        });
+        }
     }
 }
 
@@ -361,13 +415,23 @@ impl Earlier {
             (before, cost) => before.or(cost),
         };
         self.settled.overrun = self.settled.overrun.saturating_add(settled.overrun);
-        for posting in settled.postings {
-            match self.settled.postings.iter_mut().find(|known| known.counter == posting.counter) {
-                Some(known) => known.amount = known.amount.saturating_add(posting.amount),
-                None => self.settled.postings.push(posting),
-            }
+        add_postings(&mut self.settled.postings, settled.postings);
+    }
+}
+
+fn add_postings(all: &mut Vec<Posting>, more: Vec<Posting>) {
+    for posting in more {
+        match all.iter_mut().find(|known| known.counter == posting.counter) {
+            Some(known) => known.amount = known.amount.saturating_add(posting.amount),
+            None => all.push(posting),
         }
     }
+}
+
+/// Nano-USD above what was held for them.
+fn over(held: &Held, cost: Option<u64>) -> u64 {
+    let in_usd = held.grant.counters.iter().any(|counter| matches!(counter.limit, Limit::NanoUsd(_)));
+    cost.filter(|_| in_usd).map_or(0, |cost| cost.saturating_sub(held.grant.held))
 }
 
 fn actual(cost: Option<u64>, usage: &Usage) -> Actual {

@@ -209,7 +209,7 @@ pub async fn world_with(
         log.lock().push(record);
     });
     let first = snapshot(1, keys, routes);
-    let gateway = Arc::new(Gateway::new(Options::default(), first, MemoryStore::new(), sink.clone()));
+    let gateway = Arc::new(Gateway::new(Options::default(), first, MemoryStore::new().into(), sink.clone()));
     let endpoint = mcp::Endpoint::new(sink, &[[7; 32]]).unwrap();
     let service = Service::new(gateway.clone(), endpoint, axum::Router::new(), true);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -268,9 +268,9 @@ impl World {
     pub fn spent(&self, name: &str) -> (u64, u64) {
         let snapshot = self.gateway.snapshot();
         let node = snapshot.key(&ObjectId::new("default", name)).unwrap();
-        let levels = tollgate_dataplane::money::all_levels(node);
-        let state = self.gateway.ledger.state(&levels[0], self.gateway.now());
-        (state[0].committed, state[0].held)
+        let states = self.gateway.ledger.states(std::slice::from_ref(node), self.gateway.now());
+        let states = futures_util::FutureExt::now_or_never(states).unwrap().unwrap();
+        (states[0].budgets[0].committed, states[0].budgets[0].held)
     }
 }
 

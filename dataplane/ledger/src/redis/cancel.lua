@@ -3,8 +3,8 @@ local id, now = arg(), clock(arg())
 if emptied() then
   return { 'emptied' }
 end
-local hold = hash(base .. ':h:' .. id)
-if not hold.p then
+local hold = hold_of(id)
+if not hold then
   return { 'none', 0 }
 end
 return { 'live', (finish(id, hold, nil, 0, now)) }

@@ -4,11 +4,11 @@ if emptied() then
   return { 'emptied' }
 end
 local once = base .. ':y:' .. id
-if redis.call('EXISTS', once) == 1 then
+if call('EXISTS', once) == 1 then
   return { 'ok' }
 end
 if not apply(name, change, now) then
   return { 'away' }
 end
-redis.call('SET', once, '1', 'PX', 7 * DAY)
+call('SET', once, '1', 'PX', 7 * DAY)
 return { 'ok' }

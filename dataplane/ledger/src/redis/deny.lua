@@ -4,14 +4,14 @@ if emptied() then
   return { 'emptied' }
 end
 local key = base .. ':k:' .. name
-if redis.call('HEXISTS', key, 'm') == 0 then
+if call('HEXISTS', key, 'm') == 0 then
   return { 'strangers', { name } }
 end
 if reason == '' then
-  redis.call('HDEL', key, 'd')
-  redis.call('PEXPIRE', key, text(400 * DAY))
+  call('HDEL', key, 'd', 'e')
+  call('PEXPIRE', key, text(400 * DAY))
 else
-  redis.call('HSET', key, 'd', reason)
-  redis.call('PERSIST', key)
+  call('HSET', key, 'd', reason)
+  call('PERSIST', key)
 end
 return { 'ok' }

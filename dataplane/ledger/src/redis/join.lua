@@ -4,7 +4,7 @@ local name, move = arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
-if move ~= '' and not redis.call('SET', base .. ':j:' .. move, '1', 'NX', 'PX', DAY) then
+if move ~= '' and not call('SET', base .. ':j:' .. move, '1', 'NX', 'PX', DAY) then
   return { 'ok' }
 end
 local key = base .. ':k:' .. name
@@ -12,19 +12,18 @@ local h, least, now = known(name), 7 * DAY, clock('')
 for at = cursor + 1, #ARGV, 2 do
   local field, value = ARGV[at], ARGV[at + 1]
   if field == 'n' or field:sub(2, 2) == ':' then
-    redis.call('HSET', key, field, text(plus(number(h[field]), number(value))))
+    call('HSET', key, field, text(plus(number(h[field]), number(value))))
   elseif field == 'q' or field == 't' then
-    redis.call('HSET', key, field, text(math.max(number(h[field]), number(value))))
+    call('HSET', key, field, text(math.max(number(h[field]), number(value))))
   elseif field == 'd' then
-    redis.call('HSET', key, field, value)
+    call('HSET', key, field, value)
     h.d = value
   end
   local _, _, ending = parse(field:sub(3))
   least = math.max(least, ending and tonumber(ending) - now + DAY or 0)
 end
-redis.call('HSET', key, 'm', '1')
+write_hash(name, h.d, nil, least, now, { 'm', '1' })
 if h.d then
-  redis.call('PERSIST', key)
+  call('PERSIST', key)
 end
-keep(name, h, least)
 return { 'ok' }

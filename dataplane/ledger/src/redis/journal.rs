@@ -12,8 +12,12 @@ use uuid::Uuid;
 /// How long a confirmed settle is kept: longer than a failover loses.
 const KEEP: Duration = Duration::from_secs(60);
 
-/// How many settles a shard keeps at most.
+/// How many settles a shard keeps at most, and how many of them when Redis has confirmed the others.
 const MOST: usize = 8_192;
+const MOST_CONFIRMED: usize = 2_048;
+
+/// How long a settle that somebody is sending is left to them.
+const IN_HAND: Duration = Duration::from_secs(5);
 
 const SHARDS: usize = 16;
 
@@ -30,6 +34,8 @@ struct Shard {
     settles: HashMap<Uuid, Settle>,
     /// Reserves of which nobody knows whether they were carried out.
     unsure: HashMap<Uuid, Arc<str>>,
+    /// Keys that were charged since somebody asked last.
+    touched: HashSet<String>,
 }
 
 /// A hold of this gateway.
@@ -39,6 +45,16 @@ pub(super) struct LiveHold {
     pub(super) ask: Ask,
     pub(super) grant: Grant,
     pub(super) levels: Vec<HeldLevel>,
+    pub(super) so_far: Actual,
+    /// When Redis was told of it last.
+    told: Instant,
+}
+
+/// What Redis is to be told of a hold that lives on.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    pub(super) root: Arc<str>,
+    pub(super) id: Uuid,
     pub(super) so_far: Actual,
 }
 
@@ -54,9 +70,12 @@ pub(super) struct HeldLevel {
 #[derive(Debug, Clone)]
 pub(super) struct Settle {
     pub(super) root: Arc<str>,
-    pub(super) args: Args,
+    pub(super) args: Arc<Args>,
+    pub(super) grant: Arc<Grant>,
     at: Instant,
     confirmed: bool,
+    /// Somebody is sending it.
+    in_hand: bool,
 }
 
 /// A tree that this gateway has charged.
@@ -92,7 +111,25 @@ impl Journal {
             shard.settles.remove(&id);
         }
         shard.unsure.remove(&id);
+        for level in &hold.levels {
+            if shard.touched.len() < MOST && !shard.touched.contains(&level.key) {
+                shard.touched.insert(level.key.clone());
+            }
+        }
         shard.live.insert(id, Arc::new(hold));
+    }
+
+    /// The keys that were charged since the last call, and those that are being charged.
+    pub(super) fn touched(&self) -> HashSet<String> {
+        let mut all = HashSet::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            all.extend(std::mem::take(&mut shard.touched));
+            let running = shard.live.values().flat_map(|hold| &hold.levels).map(|level| &level.key);
+            let again: HashSet<String> = running.cloned().collect();
+            shard.touched = again;
+        }
+        all
     }
 
     /// Notes that it is not known whether an id is held.
@@ -101,6 +138,46 @@ impl Journal {
         if shard.unsure.len() < MOST {
             shard.unsure.insert(id, root.clone());
         }
+    }
+
+    /// It is known now that an id is not held.
+    pub(super) fn sure(&self, id: Uuid) {
+        self.shard(id).unsure.remove(&id);
+    }
+
+    /// How many holds this gateway has.
+    pub(super) fn holds(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().live.len()).sum()
+    }
+
+    /// How many reserves and cancels wait to be taken back.
+    pub(super) fn unsure_count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unsure.len()).sum()
+    }
+
+    /// Notes what a hold has used so far, for the next renewal.
+    pub(super) fn note(&self, id: Uuid, so_far: &Actual) {
+        if let Some(hold) = self.shard(id).live.get_mut(&id) {
+            let hold = Arc::make_mut(hold);
+            hold.so_far = hold.so_far.max(*so_far);
+        }
+    }
+
+    /// The holds of which Redis was not told for a while, by tree; from now on they live until `expires`.
+    pub(super) fn renewals(&self, not_for: Duration, expires: i64) -> Vec<Renewal> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            for (id, hold) in &mut shard.lock().live {
+                if hold.told.elapsed() >= not_for {
+                    let hold = Arc::make_mut(hold);
+                    hold.ask.expires = hold.ask.expires.max(expires);
+                    hold.told = Instant::now();
+                    due.push(Renewal { root: hold.root.clone(), id: *id, so_far: hold.so_far });
+                }
+            }
+        }
+        due.sort_by(|a, b| a.root.cmp(&b.root));
+        due
     }
 
     /// The reserves to take back, which are forgotten here.
@@ -122,22 +199,36 @@ impl Journal {
         self.shard(id).live.remove(&id);
     }
 
-    /// Keeps a settle until it is confirmed. The number of settles kept, if that is too many.
-    pub(super) fn settling(&self, id: Uuid, root: &Arc<str>, args: &Args) -> Result<(), usize> {
-        let mut shard = self.shard(id);
-        if shard.settles.contains_key(&id) {
-            return Ok(()); // The first one counts.
+    /// Keeps a settle until it is confirmed, and returns it; not kept, with how many are, if that is too many.
+    pub(super) fn settling(&self, root: &Arc<str>, args: Args, grant: &Grant) -> (Settle, Result<(), usize>) {
+        let mut shard = self.shard(grant.id);
+        if let Some(known) = shard.settles.get(&grant.id) {
+            return (known.clone(), Ok(())); // The first one counts.
         }
-        if shard.settles.len() >= MOST {
+        let settle = Settle {
+            root: root.clone(),
+            args: Arc::new(args),
+            grant: Arc::new(grant.clone()),
+            at: Instant::now(),
+            confirmed: false,
+            in_hand: true,
+        };
+        if shard.settles.len() >= MOST_CONFIRMED {
             shard.settles.retain(|_, settle| !settle.confirmed);
-            if shard.settles.len() >= MOST {
-                return Err(MOST * SHARDS);
-            }
         }
-        shard.live.remove(&id);
-        let settle = Settle { root: root.clone(), args: args.clone(), at: Instant::now(), confirmed: false };
-        shard.settles.insert(id, settle);
-        Ok(())
+        shard.live.remove(&grant.id);
+        if shard.settles.len() >= MOST {
+            return (settle, Err(MOST * SHARDS));
+        }
+        shard.settles.insert(grant.id, settle.clone());
+        (settle, Ok(()))
+    }
+
+    /// Nobody is sending a settle any more: it is for the sweep.
+    pub(super) fn let_go(&self, id: Uuid) {
+        if let Some(settle) = self.shard(id).settles.get_mut(&id) {
+            settle.in_hand = false;
+        }
     }
 
     /// Notes that a settle was carried out.
@@ -147,9 +238,15 @@ impl Journal {
         }
     }
 
-    /// Settles that are not confirmed.
+    /// Settles that are not confirmed and that nobody is sending.
     pub(super) fn unconfirmed(&self) -> Vec<(Uuid, Settle)> {
-        self.settles(|settle| !settle.confirmed)
+        self.settles(|settle| !settle.confirmed && !(settle.in_hand && settle.at.elapsed() < IN_HAND))
+    }
+
+    /// How many settles are not confirmed.
+    pub(super) fn waiting(&self) -> usize {
+        let of = |shard: &Mutex<Shard>| shard.lock().settles.values().filter(|s| !s.confirmed).count();
+        self.shards.iter().map(of).sum()
     }
 
     /// Settles of the last minute under a root.
@@ -224,6 +321,7 @@ impl LiveHold {
             grant: grant.clone(),
             levels: held,
             so_far: Actual::default(),
+            told: Instant::now(),
         }
     }
 }

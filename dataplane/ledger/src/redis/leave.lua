@@ -4,11 +4,11 @@ if emptied() then
   return { 'emptied' }
 end
 local left = base .. ':l:' .. move
-local before = redis.call('GET', left)
+local before = call('GET', left)
 if before then
   return { 'ok', cmsgpack.unpack(before) }
 end
 local _, flat = known(name)
-redis.call('SET', left, cmsgpack.pack(flat), 'PX', 7 * DAY)
-redis.call('DEL', base .. ':k:' .. name)
+call('SET', left, cmsgpack.pack(flat), 'PX', 7 * DAY)
+call('DEL', base .. ':k:' .. name)
 return { 'ok', flat }

@@ -1,11 +1,19 @@
--- Renews a hold and notes what was used so far; neither ever goes back. id, cost, input, output, expires
-local id = arg()
-local key = base .. ':h:' .. id
-if redis.call('EXISTS', key) == 0 then
-  return { emptied() and 'emptied' or 'none' }
+-- Renews holds and notes what they used so far; neither ever goes back. For each: id, cost, input, output, expires
+local missing = false
+while cursor < #ARGV do
+  local id = arg()
+  local cost, input, output, expires = num(), num(), num(), num()
+  local hold = hold_of(id)
+  if hold then
+    hold.c, hold.i, hold.o =
+      math.max(number(hold.c), cost), math.max(number(hold.i), input), math.max(number(hold.o), output)
+    keep_hold(id, hold)
+    call('ZADD', base .. ':x', 'XX', 'GT', expires, id)
+  else
+    missing = true
+  end
 end
-local so_far = redis.call('HMGET', key, 'c', 'i', 'o')
-redis.call('HSET', key, 'c', text(math.max(number(so_far[1]), num())), 'i', text(math.max(number(so_far[2]), num())), 'o',
-  text(math.max(number(so_far[3]), num())))
-redis.call('ZADD', base .. ':x', 'XX', 'GT', text(num()), id)
-return { 'live' }
+if missing and emptied() then
+  return { 'emptied' }
+end
+return { 'ok' }

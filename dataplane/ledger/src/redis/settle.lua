@@ -1,22 +1,22 @@
 -- Posts what was used and releases the hold; without a hold, posts in full, or what is above what the sweep charged.
--- id, now, cost, input tokens, output tokens, most entries of the stream, record,
+-- id, now, cost, input tokens, output tokens, most entries of the stream (0 = none), the request's id, record,
 -- number of levels, (key, tokens a minute or '')…, number of counters, (key, field, limit)…
 local id, now = arg(), clock(arg())
 local used = { cost = num(), input = num(), output = num() }
-local most, record = arg(), arg()
+local most, request, record = arg(), arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
 local ended_key = base .. ':e:' .. id
-local hold = hash(base .. ':h:' .. id)
-if hold.p then
+local hold = hold_of(id)
+if hold then
   local away, held_tokens, parts = finish(id, hold, used, plus(used.input, used.output), now)
-  redis.call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
-  journal(id, 'live', used, parts, most, record)
+  call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
+  journal(id, 'live', used, parts, most, request, record)
   return { 'live', text(used.cost), text(used.input), text(used.output), text(held_tokens), away }
 end
 
-local ended, how = redis.call('GET', ended_key), 'unknown'
+local ended, how = call('GET', ended_key), 'unknown'
 if ended == 's' then
   return { 'again' }
 end
@@ -45,11 +45,11 @@ for _, part in ipairs(parts) do
 end
 -- A level of another tree than the hold's is none of ours: only what has counters follows the key.
 for name, change in pairs(changes) do
-  if #change.parts == 0 and redis.call('HEXISTS', base .. ':k:' .. name, 'm') == 0 then
+  if #change.parts == 0 and call('HEXISTS', base .. ':k:' .. name, 'm') == 0 then
     changes[name] = nil
   end
 end
 local away = apply_all(id, changes, now)
-redis.call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
-journal(id, how, used, parts, most, record)
+call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
+journal(id, how, used, parts, most, request, record)
 return { how, text(used.cost), text(used.input), text(used.output), '0', away }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::budget::{Budget, Period};
-use crate::charge::{Reason, Refusal};
+use crate::charge::{BudgetState, Reason, Refusal};
 use crate::memory::MemoryStore;
 use crate::suite::{self, MINUTE, NOON, USD, ask, level, usd, used};
 use server::{Server, options};
@@ -77,6 +77,10 @@ async fn granted(store: &RedisStore, levels: &[Level<'_>], ask: &Ask) -> Grant {
     }
 }
 
+async fn entries(store: &RedisStore, root: &str) -> Vec<Entry> {
+    store.read_stream(root, "", 1_000).await.unwrap().into_iter().map(Result::unwrap).collect()
+}
+
 async fn counted(store: &RedisStore, level: &Level<'_>, now: i64) -> (u64, u64) {
     let states = store.state(level, now).await.unwrap();
     (states[0].committed, states[0].held)
@@ -132,7 +136,11 @@ async fn a_revoked_key_is_refused_whatever_the_gateway_knows() {
     store.deny("a/root", "a/new", Some("x")).await.unwrap();
     let new = [level("a/new", &[]), level("a/root", &[])];
     assert!(matches!(store.reserve(&new, &ask(3, 1, NOON)).await, Err(StoreError::Denied { .. })));
+    let mut denied = store.denied().await.unwrap();
+    denied.sort();
+    assert_eq!(denied, [("a/new".into(), "a/root".into()), ("a/team".into(), "a/root".into())]);
     store.deny("a/root", "a/team", None).await.unwrap();
+    assert_eq!(store.denied().await.unwrap().len(), 1);
     granted(&store, &levels, &ask(2, 10, NOON)).await;
 }
 
@@ -143,20 +151,119 @@ async fn a_settle_and_its_record_are_one_step() {
     let levels = [level("a/key", &[&own]), level("a/root", &[&team])];
     let grant = granted(&store, &levels, &ask(1, 10, NOON)).await;
     for _ in 0..3 {
-        store.settle_with(&levels, &grant, &used(7), NOON, b"{\"any\":\xff}").await.unwrap();
+        let billing = Billing { request: Uuid::from_u128(77), record: b"{\"any\":\xff}" };
+        store.settle_with(&levels, &grant, &used(7), NOON, billing).await.unwrap();
     }
     granted(&store, &levels, &ask(2, 10, NOON)).await;
     store.sweep(NOON + 2 * MINUTE).await.unwrap();
-    let entries: Vec<(String, Vec<Vec<u8>>)> = server.command(&["XRANGE", "tollgate:1:{a/root}:s", "-", "+"]);
-    let word = |entry: usize, at: usize| String::from_utf8_lossy(&entries[entry].1[at]).into_owned();
+    let entries = entries(&store, "a/root").await;
     assert_eq!(entries.len(), 2, "one for the settle, one for the hold that died");
-    assert_eq!((word(0, 1), word(0, 3)), (Uuid::from_u128(1).simple().to_string(), "live".into()));
-    assert_eq!((word(0, 5), word(0, 7), word(0, 9)), ("7".into(), "1".into(), "1".into()));
-    let window = own.window(NOON);
-    let posting = |key| format!("[\"{key}\",\"u:{}:{}:day\",\"{USD}\",\"7\"]", window.start, window.end);
-    assert_eq!(word(0, 11), format!("[{},{}]", posting("a\\/key"), posting("a\\/root")));
-    assert_eq!(entries[0].1[13], b"{\"any\":\xff}");
-    assert_eq!((word(1, 3), word(1, 5)), ("dead".into(), "0".into()));
+    let (settled, died) = (&entries[0], &entries[1]);
+    assert_eq!((settled.reservation, settled.request), (grant.id, Uuid::from_u128(77)));
+    assert_eq!((settled.how, settled.actual, &*settled.record), (How::Live, used(7), &b"{\"any\":\xff}"[..]));
+    let posting = |at: usize| Posting { counter: grant.counters[at].clone(), amount: 7 };
+    assert_eq!(settled.postings, [posting(0), posting(1)]);
+    assert_eq!((died.how, died.actual, died.request), (How::Dead, Actual::default(), Uuid::from_u128(2)));
+    assert!(died.postings.is_empty() && died.record.is_empty());
+    assert_eq!(died.levels, ["a/key", "a/root"]);
+    // Read on from a position, and deleted.
+    let rest = store.read_stream("a/root", &settled.position, 10).await.unwrap();
+    assert_eq!(rest, [Ok(died.clone())]);
+    store.delete_entries("a/root", std::slice::from_ref(&settled.position)).await.unwrap();
+    assert_eq!(store.read_stream("a/root", "", 10).await.unwrap(), rest);
+    // What is not understood is told as such.
+    server.command::<()>(&["XADD", "tollgate:1:{a/root}:s", "*", "how", "other"]);
+    let all = store.read_stream("a/root", "", 10).await.unwrap();
+    assert!(matches!(&all[1], Err(Malformed { fields, .. }) if fields.contains("how=\"other\"")), "{all:?}");
+}
+
+#[tokio::test]
+async fn a_reset_takes_back_what_was_spent_once() {
+    let Fresh { store, _server } = fresh().await;
+    let (day, tokens) = (usd(USD), suite::tokens(1_000));
+    let levels = [level("a/key", &[&day, &tokens]), level("a/root", &[&day])];
+    let grant = granted(&store, &levels, &ask(1, 10, NOON)).await;
+    store.settle(&levels, &grant, &used(7), NOON).await.unwrap();
+    granted(&store, &levels, &ask(2, 10, NOON)).await;
+    let billing = |n| Billing { request: Uuid::from_u128(n), record: b"by ada" };
+    for (again, id) in [(0, "may"), (1, "may"), (2, "june")] {
+        let done =
+            store.reset("a/root", "a/key", Some("day"), id, true, NOON, billing(50 + again)).await.unwrap();
+        assert_eq!(done, id == "june" || again == 0);
+    }
+    assert_eq!(counted(&store, &levels[0], NOON).await, (0, 10), "what is held stays");
+    assert_eq!(store.state(&levels[0], NOON).await.unwrap()[1].committed, 2, "another budget stays");
+    assert_eq!(counted(&store, &levels[1], NOON).await, (7, 10), "its parent stays");
+    let entries = entries(&store, "a/root").await;
+    let reset = &entries[1];
+    assert_eq!((reset.how, reset.request, &*reset.record), (How::Reset, Uuid::from_u128(50), &b"by ada"[..]));
+    assert_eq!(reset.taken_back.len(), 1);
+    assert_eq!((reset.taken_back[0].amount, &*reset.taken_back[0].counter.key), (7, "a/key"));
+    assert!(entries[2].taken_back.is_empty(), "nothing was left to take back");
+}
+
+/// A hold lives as long as its gateway says so, and what it says counts if it dies.
+#[tokio::test]
+async fn renewals_keep_holds_alive_and_tell_their_progress() {
+    let Fresh { store, _server } = fresh().await;
+    let budget = usd(1_000);
+    let levels = [level("a/key", &[&budget])];
+    let mut grants = Vec::new();
+    for id in 0..250 {
+        grants.push(granted(&store, &levels, &ask(id, 1, NOON)).await);
+    }
+    store.note(&grants[7], &used(1));
+    store.renew(Duration::from_secs(3600), NOON + 10 * MINUTE).await.unwrap();
+    store.renew(Duration::ZERO, NOON + 5 * MINUTE).await.unwrap();
+    assert_eq!(store.sweep(NOON + 4 * MINUTE).await.unwrap(), []);
+    let dead = store.expire(NOON + 5 * MINUTE).await.unwrap();
+    assert_eq!(dead.len(), 250);
+    assert_eq!(dead.iter().filter(|dead| dead.charged == used(1)).count(), 1);
+    assert_eq!(store.holds(), 0);
+}
+
+#[tokio::test]
+async fn a_reserve_that_nobody_waits_for_any_more_is_taken_back() {
+    let Fresh { store, _server } = fresh().await;
+    let budget = usd(1_000);
+    let levels = [level("a/key", &[&budget])];
+    granted(&store, &levels, &ask(1, 1, NOON)).await;
+    let asked = ask(2, 1_000 - 1, NOON);
+    {
+        let mut reserve = std::pin::pin!(store.reserve(&levels, &asked));
+        std::future::poll_fn(|cx| {
+            assert!(reserve.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    assert_eq!(store.unsure(), 1);
+    let patience = Patience::new();
+    while counted(&store, &levels[0], NOON).await.1 != 1 || store.unsure() > 0 {
+        patience.wait("it is taken back").await;
+        store.sweep(NOON).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn many_keys_of_a_tree_are_read_together() {
+    let Fresh { store, _server } = fresh().await;
+    let (own, team) = (usd(500), usd(1_000_000));
+    let names: Vec<String> = (0..120).map(|n| format!("a/key-{n}")).collect();
+    for (n, name) in names.iter().enumerate().take(110) {
+        let levels = [level(name, &[&own]), level("a/root", &[&team])];
+        let grant = granted(&store, &levels, &ask(n as u128, 100, NOON)).await;
+        store.settle(&levels, &grant, &used(n as u64), NOON).await.unwrap();
+    }
+    // One has moved to another tree since.
+    granted(&store, &[level("a/key-3", &[&own]), level("a/new", &[])], &ask(999, 1, NOON)).await;
+    let budgets: [&Budget; 1] = [&own];
+    let keys: Vec<(&str, &[&Budget])> = names.iter().map(|name| (name.as_str(), &budgets[..])).collect();
+    let states = store.states("a/root", &keys, NOON).await.unwrap();
+    for (n, state) in states.iter().enumerate() {
+        assert_eq!(state[0].committed, if n < 110 { n as u64 } else { 0 }, "key {n}");
+    }
+    assert_eq!(states[3][0].held, 1);
 }
 
 /// Redis's clock decides, not the gateway's: a little off goes unnoticed, more is told.

@@ -6,7 +6,7 @@
 //! left waits in the tree's outbox until [`RedisStore::forward`] brings it after the key.
 
 use super::wire::{self, Args, Code, Reply};
-use super::{RedisStore, StoreError};
+use super::{Billing, RedisStore, StoreError};
 use crate::charge::Posting;
 use ::redis::Value;
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 /// How often a step is tried again because something moved meanwhile.
 const ATTEMPTS: usize = 5;
+
+/// How many reservations are marked as ended in one call.
+const ENDED: usize = 1_000;
 
 /// A move under way: `TO<FROM#ID`.
 struct Move<'a> {
@@ -34,13 +37,35 @@ impl RedisStore {
         Ok(!matches!(self.link.send(&command).await?, Value::Nil))
     }
 
+    /// The ledger's generation: a name that it got when it was founded.
+    pub async fn generation(&self) -> Result<Option<String>, StoreError> {
+        let mut command = ::redis::cmd("GET");
+        let answer = self.link.send(command.arg(format!("{}:generation", self.ledger()))).await?;
+        Ok(wire::text(&answer).map(str::to_owned))
+    }
+
     /// Puts back what was spent under `root` after Redis was emptied, from the records. The same `id` may be used to try
-    /// again after a failure: nothing is counted twice. Founds the ledger if need be.
-    pub async fn restore(&self, id: Uuid, root: &str, postings: &[Posting]) -> Result<(), StoreError> {
+    /// again after a failure: nothing is counted twice. `settled` are the reservations of the last minutes that are in the
+    /// sums: gateways repeat their settles. Founds the ledger if need be.
+    pub async fn restore(
+        &self,
+        id: Uuid,
+        root: &str,
+        postings: &[Posting],
+        settled: &[Uuid],
+    ) -> Result<(), StoreError> {
         self.found().await?;
         let trees = format!("{}:trees", self.ledger());
         let mut command = ::redis::cmd("HSET");
         self.link.send(command.arg(trees).arg(root).arg("new")).await?;
+        self.opened(root, &wire::ENDED, &Args::default()).await?;
+        for batch in settled.chunks(ENDED) {
+            let mut args = Args::default();
+            for id in batch {
+                args.push(id.simple());
+            }
+            self.opened(root, &wire::ENDED, &args).await?;
+        }
         let mut by_key = BTreeMap::<&str, Vec<&Posting>>::new();
         for posting in postings {
             by_key.entry(&posting.counter.key).or_default().push(posting);
@@ -63,11 +88,57 @@ impl RedisStore {
     pub async fn deny(&self, root: &str, key: &str, reason: Option<&str>) -> Result<(), StoreError> {
         let mut args = Args::default();
         args.push(key).push(reason.map_or("", |reason| if reason.is_empty() { "revoked" } else { reason }));
-        self.in_tree(root, &wire::DENY, &args).await.map(drop)
+        self.in_tree(root, &wire::DENY, &args).await?;
+        let mut list = ::redis::cmd(if reason.is_some() { "HSET" } else { "HDEL" });
+        list.arg(format!("{}:denied", self.ledger())).arg(key);
+        if reason.is_some() {
+            list.arg(root);
+        }
+        self.link.send(&list).await.map(drop)
+    }
+
+    /// Sets what is committed of a key's budget (`None`: of all) back to nothing; once for each `id`. What is held stays.
+    /// The stream tells what was taken back. One that is not `fresh` may have been carried out before the ledger was restored:
+    /// in a tree that was, it is only noted. False if nothing was done.
+    #[allow(clippy::too_many_arguments, reason = "all of them are one reset")]
+    pub async fn reset(
+        &self,
+        root: &str,
+        key: &str,
+        budget: Option<&str>,
+        id: &str,
+        fresh: bool,
+        now: i64,
+        billing: Billing<'_>,
+    ) -> Result<bool, StoreError> {
+        let mut args = Args::default();
+        args.push(key)
+            .push(budget.unwrap_or("*"))
+            .push(id)
+            .push(u8::from(fresh))
+            .push(self.time(now))
+            .push(self.options.stream);
+        args.push(billing.request.simple()).bytes(billing.record);
+        Ok(self.in_tree(root, &wire::RESET, &args).await?.word() == "ok")
+    }
+
+    /// The keys that are refused in the ledger, with the roots of their trees.
+    pub async fn denied(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let mut command = ::redis::cmd("HGETALL");
+        let answer = self.link.send(command.arg(format!("{}:denied", self.ledger()))).await?;
+        let pairs = wire::pairs(&answer).into_iter();
+        Ok(pairs.map(|(key, root)| (key.to_owned(), String::from_utf8_lossy(root).into_owned())).collect())
+    }
+
+    /// Whether the ledger was ever founded, and is still there.
+    pub async fn is_founded(&self) -> Result<bool, StoreError> {
+        let mut command = ::redis::cmd("EXISTS");
+        let founded = self.link.send(command.arg(format!("{}:generation", self.ledger()))).await?;
+        Ok(wire::number(&founded) == Some(1))
     }
 
     /// All trees that the ledger has.
-    pub(super) async fn all_trees(&self) -> Result<Vec<String>, StoreError> {
+    pub async fn trees(&self) -> Result<Vec<String>, StoreError> {
         let mut command = ::redis::cmd("HKEYS");
         let answer = self.link.send(command.arg(format!("{}:trees", self.ledger()))).await?;
         Ok(wire::list(&answer).iter().filter_map(wire::text).map(str::to_owned).collect())
@@ -217,9 +288,10 @@ impl RedisStore {
         key: &str,
         args: &Args,
     ) -> Result<Reply, StoreError> {
-        let answer = match self.link.send(&args.command(script, false, key)).await {
+        let limit = if script.late { self.options.late } else { self.options.timeout };
+        let answer = match self.link.send_within(&args.command(script, false, key), limit).await {
             Err(StoreError::Server(error)) if error.code() == Some("NOSCRIPT") => {
-                self.link.send(&args.command(script, true, key)).await
+                self.link.send_within(&args.command(script, true, key), limit).await
             }
             answer => answer,
         };
@@ -242,9 +314,7 @@ impl RedisStore {
     /// All of a key's hash; `None` if it was never charged.
     pub(super) async fn read(&self, key: &str) -> Result<Option<Value>, StoreError> {
         let Some(home) = self.home(key).await? else {
-            let mut command = ::redis::cmd("EXISTS");
-            let founded = self.link.send(command.arg(format!("{}:generation", self.ledger()))).await?;
-            return if wire::number(&founded) == Some(1) { Ok(None) } else { Err(StoreError::Emptied) };
+            return if self.is_founded().await? { Ok(None) } else { Err(StoreError::Emptied) };
         };
         let base = self.base(&home);
         let mut command = ::redis::cmd("EXISTS");

@@ -1,7 +1,7 @@
 //! The arguments of scripts, and their answers.
 
-use super::StoreError;
 use super::journal::LiveHold;
+use super::{Billing, StoreError};
 use crate::budget::{Budget, Limit, Period, Window};
 use crate::charge::{Actual, Ask, Counter, Grant, Level};
 use crate::rules::Drained;
@@ -23,27 +23,33 @@ const OVER: u64 = 1 << 53;
 pub(super) struct Code {
     text: &'static str,
     hash: LazyLock<Script>,
+    /// No client waits for it.
+    pub(super) late: bool,
 }
 
 macro_rules! script {
-    ($name:ident, $($file:literal),+) => {
+    ($name:ident, late $late:literal, $($file:literal),+) => {
         pub(super) static $name: Code = Code {
+            late: $late,
             text: concat!($(include_str!($file)),+),
             hash: LazyLock::new(|| Script::new(concat!($(include_str!($file)),+))),
         };
     };
 }
-script!(RESERVE, "prelude.lua", "reserve.lua");
-script!(SETTLE, "prelude.lua", "settle.lua");
-script!(CANCEL, "prelude.lua", "cancel.lua");
-script!(PROGRESS, "prelude.lua", "progress.lua");
-script!(EXPIRE, "prelude.lua", "expire.lua");
-script!(JOIN, "prelude.lua", "join.lua");
-script!(LEAVE, "prelude.lua", "leave.lua");
-script!(DELIVER, "prelude.lua", "deliver.lua");
-script!(DENY, "prelude.lua", "deny.lua");
-script!(OPEN, "open.lua");
-script!(HOME, "home.lua");
+script!(RESERVE, late false, "prelude.lua", "reserve.lua");
+script!(SETTLE, late true, "prelude.lua", "post.lua", "settle.lua");
+script!(CANCEL, late true, "prelude.lua", "post.lua", "cancel.lua");
+script!(PROGRESS, late true, "prelude.lua", "progress.lua");
+script!(EXPIRE, late true, "prelude.lua", "post.lua", "expire.lua");
+script!(JOIN, late false, "prelude.lua", "join.lua");
+script!(LEAVE, late false, "prelude.lua", "leave.lua");
+script!(DELIVER, late false, "prelude.lua", "post.lua", "deliver.lua");
+script!(DENY, late true, "prelude.lua", "deny.lua");
+script!(READ, late true, "prelude.lua", "read.lua");
+script!(RESET, late true, "prelude.lua", "post.lua", "reset.lua");
+script!(ENDED, late true, "prelude.lua", "ended.lua");
+script!(OPEN, late false, "open.lua");
+script!(HOME, late false, "home.lua");
 
 /// Arguments one after another in one buffer.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +63,7 @@ pub(super) struct Args {
 pub(super) struct Reply(Vec<Value>);
 
 /// What makes a limit of an amount.
-type Unit = fn(u64) -> Limit;
+pub(super) type Unit = fn(u64) -> Limit;
 
 /// A part of a hold, as scripts tell it.
 #[derive(Debug)]
@@ -182,11 +188,12 @@ pub(super) fn settle(
     used: &Actual,
     now: &str,
     stream: u64,
-    record: &[u8],
+    billing: Billing<'_>,
 ) -> Args {
     let mut args = Args::default();
     args.push(grant.id.simple()).push(now);
-    args.push(used.cost).push(used.input_tokens).push(used.output_tokens).push(stream).bytes(record);
+    args.push(used.cost).push(used.input_tokens).push(used.output_tokens);
+    args.push(stream).push(billing.request.simple()).bytes(billing.record);
     args.push(levels.len());
     for level in levels {
         args.push(level.key).optional(level.tokens_per_minute);
@@ -220,7 +227,7 @@ pub(super) fn field(counter: &Counter) -> String {
     format!("{}:{}:{}:{budget}", unit(*limit), window.start, window.end)
 }
 
-fn parse_field(field: &str) -> Option<(Unit, Window, &str)> {
+pub(super) fn parse_field(field: &str) -> Option<(Unit, Window, &str)> {
     let mut parts = field.splitn(4, ':');
     let unit: Unit = match parts.next()? {
         "u" => Limit::NanoUsd,
@@ -368,12 +375,39 @@ pub(super) fn dead(value: &Value) -> Option<(Uuid, Actual, Vec<Part>)> {
     Some((id, actual(items.get(1..)?), parts(items.get(5)?)?))
 }
 
-/// The grant that an answer of `reserve.lua` means.
-pub(super) fn grant(reply: &Reply, ask: &Ask) -> Result<Grant, StoreError> {
+/// The grant that an answer of `reserve.lua` means. A new hold is told by its counters' fields, in the order in which they
+/// were asked; one that was there before with all of its parts.
+pub(super) fn grant(reply: &Reply, levels: &[Level<'_>], ask: &Ask) -> Result<Grant, StoreError> {
     let wrong = || StoreError::Reply("reserve");
     let cap = amount(Some(reply.item(1))).ok_or_else(wrong)?;
     // A cap above what scripts count was cut off on the way, and not lowered by a budget.
     let output_cap = if cap == ask.output_cap.min(MAX_AMOUNT) { ask.output_cap } else { cap };
-    let counters = parts(reply.item(3)).ok_or_else(wrong)?.into_iter().map(|part| part.counter).collect();
+    let counters = match reply.word() {
+        "again" => parts(reply.item(3)).ok_or_else(wrong)?.into_iter().map(|part| part.counter).collect(),
+        _ => held_counters(reply, levels).ok_or_else(wrong)?,
+    };
     Ok(Grant { id: ask.id, output_cap, held: ask.need(Limit::NanoUsd(0), output_cap), counters })
+}
+
+fn held_counters(reply: &Reply, levels: &[Level<'_>]) -> Option<Vec<Counter>> {
+    let mut fields = reply.0.get(3..)?.iter();
+    let mut counters = Vec::with_capacity(fields.len());
+    for (at, level) in levels.iter().enumerate() {
+        if levels.iter().take(at).any(|before| before.key == level.key) {
+            continue; // A key that stands twice in a path counts once.
+        }
+        for budget in &level.budgets {
+            let (_, window, name) = parse_field(text(fields.next()?)?)?;
+            if name != budget.name {
+                return None;
+            }
+            counters.push(Counter {
+                key: level.key.to_owned(),
+                budget: name.to_owned(),
+                window,
+                limit: budget.limit,
+            });
+        }
+    }
+    fields.next().is_none().then_some(counters)
 }

@@ -3,7 +3,7 @@
 use super::{Globs, Invalid, globs_or_all, invalid, object_id, provider};
 use crate::model::{
     ObjectId,
-    key::{Content, Key, KeyBudget, Limits, Logging, ModelRules, ProviderRules, Spending, ToolRule},
+    key::{Content, Key, KeyBudget, Limits, Logging, ModelRules, ProviderRules, Reset, Spending, ToolRule},
 };
 use std::time::Duration;
 use tollgate_ledger::budget::{Budget, Limit, Period};
@@ -29,6 +29,11 @@ impl TryFrom<&v1::VirtualKey> for Key {
             tools: wire.tools.iter().flat_map(|t| &t.rules).map(tool_rule).collect(),
             any_tools: wire.team && wire.tools.is_none(),
             logging: logging(wire)?,
+            resets: wire
+                .resets
+                .iter()
+                .map(|r| Reset { budget: r.budget.clone(), id: r.id.clone() })
+                .collect(),
             expires_at: wire.expires_at,
             disabled: wire.disabled,
             denied: (!wire.denied.is_empty()).then(|| wire.denied.clone()),

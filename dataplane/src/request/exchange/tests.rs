@@ -5,7 +5,7 @@ use crate::{
 };
 use http::HeaderValue;
 use parking_lot::Mutex;
-use tollgate_ledger::{charge::Ask, charge::Decision, memory::MemoryStore};
+use tollgate_ledger::{charge::Ask, memory::MemoryStore};
 use tollgate_translate::Provider;
 
 type Records = Arc<Mutex<Vec<Record>>>;
@@ -19,7 +19,8 @@ fn held(sink: impl Fn() + Send + Sync + 'static) -> (Exchange, Records) {
         sink();
         log.lock().push(record);
     });
-    let gateway = Arc::new(Gateway::new(Options::default(), Arc::new(snapshot), MemoryStore::new(), sink));
+    let gateway =
+        Arc::new(Gateway::new(Options::default(), Arc::new(snapshot), MemoryStore::new().into(), sink));
     let id = Uuid::now_v7();
     let mut exchange = Exchange::new(gateway.clone(), id, Format::Chat, node, &HeaderMap::new(), 0);
     let now = gateway.now();
@@ -35,10 +36,8 @@ fn held(sink: impl Fn() + Send + Sync + 'static) -> (Exchange, Records) {
         choices: 1,
         expires: now + 1000,
     };
-    match gateway.ledger.reserve(&[], &ask) {
-        Decision::Granted(grant) => exchange.grant = Some(grant),
-        Decision::Refused(refusal) => panic!("{refusal:?}"),
-    }
+    let held = gateway.ledger.reserve(&[], &ask, true);
+    exchange.held = Some(futures_util::FutureExt::now_or_never(held).unwrap().unwrap());
     (exchange, records)
 }
 
@@ -75,8 +74,9 @@ fn a_hold_outlives_the_longest_wait_for_an_answer() {
     let wait = Duration::from_secs(3600);
     exchange.leaving(Instant::now(), wait);
     let late = gateway.now() + i64::try_from(wait.as_millis()).unwrap();
-    assert!(gateway.ledger.expire(late).is_empty(), "an answer may still come");
-    assert_eq!(gateway.ledger.expire(late + 2 * gateway.options.hold_ms).len(), 1);
+    let expired = |now| futures_util::FutureExt::now_or_never(gateway.ledger.tick(now)).unwrap().len();
+    assert_eq!(expired(late), 0, "an answer may still come");
+    assert_eq!(expired(late + 2 * gateway.options.hold_ms), 1);
 }
 
 #[test]

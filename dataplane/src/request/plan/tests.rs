@@ -46,7 +46,7 @@ fn ejected_backends_come_last_but_are_still_tried() {
     let world = route("r", Provider::OpenAi).backends(vec![b("x", 0, 1), b("y", 1, 1)]);
     let rules =
         crate::model::route::Health { consecutive_failures: 1, eject_for: std::time::Duration::from_secs(1) };
-    health.failed(&world.id, "x", &rules, 0);
+    health.failed(&world.id, "x", &rules, 0, "");
     assert_eq!(order(key("k").allow(["*"]), vec![world], &health, 0).unwrap(), ["r:y", "r:x"]);
 }
 

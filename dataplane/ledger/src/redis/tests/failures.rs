@@ -24,7 +24,7 @@ async fn an_emptied_redis_is_noticed_and_no_fresh_budget() {
 
     // Restored from the records, even twice; then the settle that waited is posted.
     for _ in 0..2 {
-        other.restore(Uuid::from_u128(9), "a/root", &spent.postings).await.unwrap();
+        other.restore(Uuid::from_u128(9), "a/root", &spent.postings, &[grant.id]).await.unwrap();
     }
     store.sweep(NOON).await.unwrap();
     assert_eq!(store.waiting(), 0);
@@ -32,6 +32,13 @@ async fn an_emptied_redis_is_noticed_and_no_fresh_budget() {
         assert_eq!(counted(&other, level, NOON).await, (580, 0));
     }
     granted(&other, &levels, &ask(4, 420, NOON)).await;
+    // A reset of the past is not carried out again: what tells that it was is lost.
+    let billing = Billing { request: Uuid::from_u128(50), record: b"" };
+    for (fresh, id) in [(false, "old"), (true, "old"), (true, "new")] {
+        let done = other.reset("a/root", "a/key", None, id, fresh, NOON, billing).await.unwrap();
+        assert_eq!(done, id == "new");
+    }
+    assert_eq!(counted(&other, &levels[0], NOON).await, (0, 420));
 }
 
 #[tokio::test]

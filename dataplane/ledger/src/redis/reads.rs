@@ -1,0 +1,61 @@
+//! What pages and status ask.
+
+use super::wire::{self, Args};
+use super::{RedisStore, StoreError};
+use crate::budget::Budget;
+use crate::charge::{BudgetState, Level};
+
+/// How many keys of a tree are read in one call.
+const BATCH: usize = 50;
+
+// === impl RedisStore ===
+
+impl RedisStore {
+    /// The state of one level's budgets, for pages and status.
+    pub async fn state(&self, level: &Level<'_>, now: i64) -> Result<Vec<BudgetState>, StoreError> {
+        let state = self.read(level.key).await?.map(|flat| wire::state(&flat)).unwrap_or_default();
+        Ok(level.budgets.iter().map(|budget| state.budget_state(budget, 0, now)).collect())
+    }
+
+    /// The keys that this gateway has charged since the last call, among them those of its live holds.
+    pub fn touched(&self) -> Vec<String> {
+        self.journal.touched().into_iter().collect()
+    }
+
+    /// The states of the budgets of many keys of one tree, in their order: few calls, where [`RedisStore::state`] makes three
+    /// for each. Keys that live in another tree now are asked for there.
+    pub async fn states<'b>(
+        &self,
+        root: &str,
+        keys: &[(&str, &[&'b Budget])],
+        now: i64,
+    ) -> Result<Vec<Vec<BudgetState>>, StoreError> {
+        let mut out = Vec::with_capacity(keys.len());
+        for batch in keys.chunks(BATCH) {
+            let mut args = Args::default();
+            for (key, _) in batch {
+                args.push(key);
+            }
+            let reply = self.opened(root, &wire::READ, &args).await?;
+            for ((key, budgets), flat) in batch.iter().zip(wire::list(reply.item(1))) {
+                if wire::list(flat).is_empty() {
+                    out.push(self.state(&plain(key, budgets), now).await?);
+                } else {
+                    let state = wire::state(flat);
+                    out.push(budgets.iter().map(|budget| state.budget_state(budget, 0, now)).collect());
+                }
+            }
+        }
+        if out.len() == keys.len() { Ok(out) } else { Err(StoreError::Reply("read")) }
+    }
+}
+
+fn plain<'a>(key: &'a str, budgets: &[&'a Budget]) -> Level<'a> {
+    Level {
+        key,
+        budgets: budgets.iter().copied().collect(),
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        concurrent: None,
+    }
+}

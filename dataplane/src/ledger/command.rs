@@ -1,0 +1,77 @@
+//! `tollgate-dataplane ledger …`: what a person (or a Helm hook) does to the ledger that gateways share.
+
+use super::{RedisArgs, connect::options};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use std::fmt::Write;
+use tollgate_ledger::redis::{Address, RedisStore};
+
+/// Looks after the ledger that gateways share.
+#[derive(Debug, Clone, Args)]
+pub struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum What {
+    /// Founds the ledger, once: from then on its absence means that Redis was emptied, and nothing is granted. Does nothing
+    /// where there is one.
+    Found(RedisArgs),
+    /// Tells what is in the ledger: trees, records that wait for PostgreSQL, keys that are refused.
+    Status(RedisArgs),
+}
+
+/// Carries a command out, and tells what came of it on standard output.
+///
+/// # Errors
+/// When Redis cannot be asked.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let said = runtime.block_on(async {
+        match command.what {
+            What::Found(args) => found(&open(&args).await?).await,
+            What::Status(args) => status(&open(&args).await?).await,
+        }
+    })?;
+    println!("{said}");
+    Ok(())
+}
+
+async fn open(args: &RedisArgs) -> anyhow::Result<RedisStore> {
+    let url = args.redis.as_deref().context("which Redis? Give --redis URL or TOLLGATE_REDIS")?;
+    let options = tollgate_ledger::redis::Options {
+        // A person waits longer than a request.
+        timeout: std::time::Duration::from_secs(10),
+        late: std::time::Duration::from_secs(10),
+        connect_timeout: std::time::Duration::from_secs(10),
+        ..options(args, true)
+    };
+    Ok(RedisStore::connect(&Address::parse(url)?, options).await?)
+}
+
+async fn found(store: &RedisStore) -> anyhow::Result<String> {
+    let new = store.found().await?;
+    let generation = store.generation().await?.unwrap_or_default();
+    Ok(match new {
+        true => format!("the ledger is founded (generation {generation})"),
+        false => format!("there is a ledger already (generation {generation}): nothing was changed"),
+    })
+}
+
+async fn status(store: &RedisStore) -> anyhow::Result<String> {
+    let Some(generation) = store.generation().await? else {
+        return Ok("there is no ledger: it was never founded (ledger found), or Redis was emptied".to_owned());
+    };
+    let mut out = format!("generation {generation}\n");
+    let mut trees = store.trees().await?;
+    trees.sort();
+    for root in trees {
+        let waiting = store.stream_length(&root).await?;
+        writeln!(out, "tree {root}: {waiting} records in its stream")?;
+    }
+    for (key, root) in store.denied().await? {
+        writeln!(out, "key {key} (tree {root}) is refused")?;
+    }
+    Ok(out.trim_end().to_owned())
+}

@@ -1,0 +1,149 @@
+//! Keys that the ledger itself refuses: a gateway that is cut off from the operator goes on with what it last knew, but it
+//! asks the same Redis. Whoever learns that a key was deleted or disabled writes it there, and takes it back when the key is
+//! there again. All of it is idempotent, so that all gateways may do it.
+//!
+//! Only what a gateway learns while it runs counts as a revocation: a key that is absent from a first configuration may
+//! simply be none of its business. A gateway that starts compares what the ledger refuses with what its configuration allows.
+
+use super::{Shared, spend::root};
+use crate::{
+    gateway::Gateway,
+    snapshot::{KeyNode, Snapshot},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// What a key's standing changed to, with the root of its tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    root: String,
+    /// Why it is refused; `None`: it no longer is.
+    reason: Option<&'static str>,
+}
+
+/// The changes that the ledger has not taken yet, by key.
+type Changes = BTreeMap<String, Change>;
+
+/// How long a change that the ledger did not take waits for another try.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Keeps the ledger's refusals in step with the configuration, for as long as there is one.
+pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    let Some(shared) = gateway.ledger.shared() else { return };
+    let mut known = snapshots.borrow_and_update().clone();
+    let mut first = true;
+    let mut changes = Changes::new();
+    loop {
+        if first && let Ok(denied) = shared.store().denied().await {
+            first = false;
+            changes.extend(allowed_again(&denied, &known));
+        }
+        apply(shared, &mut changes).await;
+        let changed = match first || !changes.is_empty() {
+            false => snapshots.changed().await,
+            true => match tokio::time::timeout(AGAIN, snapshots.changed()).await {
+                Ok(changed) => changed,
+                Err(_) => continue,
+            },
+        };
+        if changed.is_err() {
+            return;
+        }
+        let next = snapshots.borrow_and_update().clone();
+        changes.extend(difference(&known, &next));
+        known = next;
+    }
+}
+
+/// Tells the ledger; what it does not take stays in `changes`.
+async fn apply(shared: &Shared, changes: &mut Changes) {
+    let mut left = Changes::new();
+    for (key, change) in std::mem::take(changes) {
+        match shared.store().deny(&change.root, &key, change.reason).await {
+            Ok(()) => {
+                tracing::info!(key, reason = change.reason, "the ledger's refusal of a key was changed")
+            }
+            Err(error) => {
+                tracing::debug!(key, %error, "the ledger's refusal of a key could not be changed yet");
+                left.insert(key, change);
+            }
+        }
+    }
+    *changes = left;
+}
+
+/// Why the key itself is refused, whatever its parents are: theirs has its own flag.
+fn refused(node: &KeyNode) -> Option<&'static str> {
+    node.key().disabled.then_some("it is disabled")
+}
+
+/// What a new configuration changes.
+fn difference(old: &Snapshot, new: &Snapshot) -> Changes {
+    let mut changes = Changes::new();
+    for node in old.keys() {
+        let reason = match new.key(node.id()) {
+            None => Some("it was deleted"),
+            Some(now) if refused(now) == refused(node) => continue,
+            Some(now) => refused(now),
+        };
+        changes.insert(node.id().as_str().to_owned(), Change { root: root(node).to_owned(), reason });
+    }
+    for node in new.keys().filter(|node| old.key(node.id()).is_none()) {
+        let change = Change { root: root(node).to_owned(), reason: refused(node) };
+        changes.insert(node.id().as_str().to_owned(), change);
+    }
+    changes
+}
+
+/// What the ledger refuses although the configuration has it.
+fn allowed_again(denied: &[(String, String)], snapshot: &Snapshot) -> Changes {
+    let index: HashMap<&str, &Arc<KeyNode>> =
+        snapshot.keys().map(|node| (node.id().as_str(), node)).collect();
+    let allowed = |(key, _): &(String, String)| {
+        let node = index.get(key.as_str()).filter(|node| refused(node).is_none())?;
+        Some((key.clone(), Change { root: root(node).to_owned(), reason: None }))
+    };
+    denied.iter().filter_map(allowed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Key, fixtures::key};
+
+    fn snapshot(keys: Vec<Key>) -> Snapshot {
+        Snapshot::build(1, keys.into_iter().map(Arc::new).collect(), Vec::new(), Vec::new())
+    }
+
+    fn told(changes: &Changes) -> Vec<(&str, Option<&str>)> {
+        changes.iter().map(|(key, change)| (key.as_str(), change.reason)).collect()
+    }
+
+    #[test]
+    fn what_a_gateway_learns_is_what_changes() {
+        let disabled = |name| Key { disabled: true, ..key(name) };
+        let old = snapshot(vec![key("gone"), key("stays"), key("off"), disabled("on"), disabled("still")]);
+        let new = snapshot(vec![key("stays"), disabled("off"), key("on"), disabled("still"), key("new")]);
+        let changes = difference(&old, &new);
+        let want = [
+            ("default/gone", Some("it was deleted")),
+            ("default/new", None),
+            ("default/off", Some("it is disabled")),
+            ("default/on", None),
+        ];
+        assert_eq!(told(&changes), want);
+        assert!(difference(&new, &new).is_empty());
+    }
+
+    #[test]
+    fn a_start_takes_back_what_the_configuration_allows() {
+        let now = snapshot(vec![key("back"), Key { disabled: true, ..key("off") }]);
+        let denied =
+            ["default/back", "default/off", "default/unknown"].map(|key| (key.to_owned(), String::new()));
+        assert_eq!(told(&allowed_again(&denied, &now)), [("default/back", None)]);
+    }
+}

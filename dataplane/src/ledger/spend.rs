@@ -1,0 +1,182 @@
+//! The states of budgets: for pages, for reports to the operator, and for what a local allowance begins with.
+
+use super::{Kind, Ledger};
+use crate::{
+    gateway::Gateway,
+    logs::{KeySpend, SpendProvider},
+    model::{Key, ObjectId},
+    snapshot::{KeyNode, Snapshot},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+use tollgate_ledger::{
+    budget::Budget,
+    charge::{BudgetState, Counter, Level, Posting},
+    redis::StoreError,
+};
+
+/// The states of a key's budgets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyState {
+    /// The key.
+    pub key: ObjectId,
+    /// Its budgets, in their order.
+    pub budgets: Vec<BudgetState>,
+}
+
+/// Every so many rounds all keys are looked at: windows end though nobody asks.
+const ALL_EVERY: u64 = 12;
+
+/// What is reported of one look: never more keys.
+const MOST_KEYS: usize = 10_000;
+
+/// Looks at the budgets of keys that were used.
+#[derive(Debug, Default)]
+pub struct Sampler {
+    rounds: u64,
+    known: BTreeMap<(String, String), BudgetState>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// The states of the budgets of these keys, in no particular order.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn states(&self, nodes: &[Arc<KeyNode>], now: i64) -> Result<Vec<KeyState>, StoreError> {
+        let shared = match &self.0 {
+            Kind::Memory(store) => {
+                let state = |node: &Arc<KeyNode>| KeyState {
+                    key: node.id().clone(),
+                    budgets: store.state(&plain(node.key()), now),
+                };
+                return Ok(nodes.iter().map(state).collect());
+            }
+            Kind::Shared(shared) => shared,
+        };
+        let mut trees: BTreeMap<&str, Vec<&Arc<KeyNode>>> = BTreeMap::new();
+        for node in nodes {
+            trees.entry(root(node)).or_default().push(node);
+        }
+        let mut out = Vec::with_capacity(nodes.len());
+        for (root, nodes) in trees {
+            let budgets: Vec<Vec<&Budget>> =
+                nodes.iter().map(|node| node.key().budgets.iter().map(|b| &b.budget).collect()).collect();
+            let keys: Vec<(&str, &[&Budget])> = nodes
+                .iter()
+                .zip(&budgets)
+                .map(|(node, budgets)| (node.id().as_str(), &budgets[..]))
+                .collect();
+            let states = shared.store().states(root, &keys, now).await?;
+            for (node, states) in nodes.into_iter().zip(states) {
+                shared.remember(node.id().as_str(), counters(node.key(), &states, now));
+                out.push(KeyState { key: node.id().clone(), budgets: states });
+            }
+        }
+        Ok(out)
+    }
+
+    /// The keys that were charged since the last call; `None`: it is not known, any may have been.
+    fn touched(&self) -> Option<Vec<String>> {
+        self.shared().map(|shared| shared.store().touched())
+    }
+}
+
+/// What the spend page asks: all keys with the states of their budgets. What the store does not tell is left out.
+pub fn for_pages(gateway: &Arc<Gateway>) -> SpendProvider {
+    let gateway = gateway.clone();
+    Arc::new(move || {
+        let gateway = gateway.clone();
+        Box::pin(async move {
+            let (snapshot, now) = (gateway.snapshot(), gateway.now());
+            let nodes: Vec<Arc<KeyNode>> = snapshot.keys().cloned().collect();
+            let states = gateway.ledger.states(&nodes, now).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the spend page could not be told the state of budgets");
+                Vec::new()
+            });
+            let mut all: Vec<KeySpend> = states
+                .into_iter()
+                .filter_map(|KeyState { key, budgets }| {
+                    let node = snapshot.key(&key)?;
+                    Some(KeySpend { tree: node.path.iter().map(|key| key.id.shared()).collect(), budgets })
+                })
+                .collect();
+            all.sort_by(|a, b| a.tree.first().cmp(&b.tree.first()));
+            all
+        })
+    })
+}
+
+/// The name of the root of a key's tree.
+pub(super) fn root(node: &KeyNode) -> &str {
+    node.path.last().map_or("-", |key| key.id.as_str())
+}
+
+fn plain(key: &Key) -> Level<'_> {
+    Level {
+        key: key.id.as_str(),
+        budgets: key.budgets.iter().map(|budget| &budget.budget).collect(),
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        concurrent: None,
+    }
+}
+
+/// What is committed, as postings to the present windows.
+fn counters(key: &Key, states: &[BudgetState], now: i64) -> Vec<Posting> {
+    let posting = |(budget, state): (&Budget, &BudgetState)| Posting {
+        counter: Counter {
+            key: key.id.as_str().to_owned(),
+            budget: budget.name.clone(),
+            window: budget.window(now),
+            limit: budget.limit,
+        },
+        // What requests under way hold is taken for spent: while the store is away nobody tells how they end.
+        amount: state.committed.saturating_add(state.held),
+    };
+    key.budgets.iter().map(|b| &b.budget).zip(states).map(posting).filter(|p| p.amount > 0).collect()
+}
+
+// === impl Sampler ===
+
+impl Sampler {
+    /// Looks at the keys that were used (now and then at all), and returns all that is known by (key, budget) if anything
+    /// has changed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn look(
+        &mut self,
+        ledger: &Ledger,
+        snapshot: &Snapshot,
+        now: i64,
+    ) -> Result<Option<&BTreeMap<(String, String), BudgetState>>, StoreError> {
+        let touched = ledger.touched().filter(|_| !self.rounds.is_multiple_of(ALL_EVERY));
+        self.rounds += 1;
+        let index: HashMap<&str, &Arc<KeyNode>> =
+            snapshot.keys().map(|node| (node.id().as_str(), node)).collect();
+        let nodes: Vec<Arc<KeyNode>> = match touched {
+            Some(touched) => {
+                touched.iter().filter_map(|key| index.get(key.as_str())).map(|n| (*n).clone()).collect()
+            }
+            None => {
+                self.known.retain(|(key, _), _| index.contains_key(key.as_str()));
+                index.values().map(|node| (*node).clone()).collect()
+            }
+        };
+        let nodes: Vec<_> =
+            nodes.into_iter().filter(|node| !node.key().budgets.is_empty()).take(MOST_KEYS).collect();
+        let mut changed = false;
+        for KeyState { key, budgets } in ledger.states(&nodes, now).await? {
+            for state in budgets {
+                let place = (key.as_str().to_owned(), state.budget.clone());
+                let old = self.known.insert(place, state.clone());
+                changed |= old != Some(state);
+            }
+        }
+        Ok(changed.then_some(&self.known))
+    }
+}

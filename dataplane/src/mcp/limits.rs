@@ -1,0 +1,69 @@
+//! A tool call counts as a request: against the rates and the concurrency of the caller's key and of all above it.
+
+use super::Context;
+use crate::{
+    error::GatewayError,
+    gateway::Gateway,
+    ledger::Held,
+    money::{self, Levels},
+    snapshot::KeyNode,
+};
+use std::{sync::Arc, time::Duration};
+use tollgate_ledger::charge::Ask;
+use uuid::Uuid;
+
+/// A call's place among those under way; given back when it is dropped.
+pub(super) struct Slot {
+    gateway: Arc<Gateway>,
+    node: Arc<KeyNode>,
+    held: Option<Held>,
+}
+
+/// Takes a place for a call that may last so long; `None` where nothing counts calls.
+pub(super) async fn enter(cx: Context<'_>, longest: Duration) -> Result<Option<Slot>, GatewayError> {
+    let Some(gateway) = &cx.shared.account else { return Ok(None) };
+    let levels = levels(cx.key);
+    let unlimited =
+        levels.iter().all(|level| level.requests_per_minute.is_none() && level.concurrent.is_none());
+    if unlimited && gateway.ledger.shared().is_none() {
+        return Ok(None);
+    }
+    let now = gateway.now();
+    let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
+    let ask = Ask {
+        id: Uuid::now_v7(),
+        now,
+        input_cost: 0,
+        output_price: 0,
+        input_tokens: 0,
+        rate_tokens: 0,
+        output_cap: 0,
+        output_floor: 0,
+        choices: 1,
+        expires: now.saturating_add(gateway.options.hold_ms).saturating_add(longest),
+    };
+    let deny = money::deny_on_store_failure(cx.key);
+    match gateway.ledger.reserve(&levels, &ask, deny).await {
+        Ok(held) => Ok(Some(Slot { gateway: gateway.clone(), node: cx.key.clone(), held: Some(held) })),
+        Err(refused) => Err(money::not_held(cx.key, &refused)),
+    }
+}
+
+/// The levels without their budgets: a call costs nothing.
+fn levels(node: &KeyNode) -> Levels<'_> {
+    let mut levels = money::all_levels(node);
+    for level in &mut levels {
+        level.budgets.clear();
+        level.tokens_per_minute = None;
+    }
+    levels
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            // The request stays counted; only its place is free again.
+            self.gateway.ledger.cancel(&levels(&self.node), &held, self.gateway.now());
+        }
+    }
+}
