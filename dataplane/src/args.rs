@@ -3,7 +3,7 @@
 use crate::{
     bridge, check,
     ledger::{self, RedisArgs},
-    records::flags::PostgresArgs,
+    records::{audit, flags::PostgresArgs},
     relay,
 };
 use clap::Parser;
@@ -86,6 +86,8 @@ pub enum Command {
     Check(check::Args),
     /// Look after the ledger that gateways share in Redis.
     Ledger(ledger::command::Command),
+    /// Compare the ledger that gateways share, what waits in its streams, and the records in PostgreSQL.
+    Audit(audit::command::Args),
 }
 
 /// How the gateway is operated: TLS, the admin port, its end.
@@ -143,7 +145,7 @@ impl Args {
             Some(Command::Relay(args)) => args.log_json,
             Some(Command::Bridge(args)) => args.log_json,
             Some(Command::Check(args)) => args.log_json,
-            Some(Command::Ledger(_)) => false,
+            Some(Command::Ledger(_) | Command::Audit(_)) => false,
         }
     }
 }

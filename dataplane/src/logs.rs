@@ -51,6 +51,7 @@ pub fn router(state: LogsState) -> Router {
         .route("/logs/api/records/{id}", get(api::record))
         .route("/logs/api/spend", get(api::spend))
         .route("/logs/api/live", get(api::live))
+        .route("/logs/api/audit", get(api::audit))
         .route_layer(middleware::from_fn(gate::admit))
         .route("/logs/signin", post(gate::sign_in))
         .route("/logs/signout", post(gate::sign_out))

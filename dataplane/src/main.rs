@@ -4,7 +4,7 @@ use clap::Parser;
 use std::process::ExitCode;
 use tollgate_dataplane::{
     args::{Args, Command},
-    bridge, check, ledger, relay, run,
+    bridge, check, ledger, records, relay, run,
 };
 
 #[global_allocator]
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Some(Command::Bridge(args)) => bridge::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Ledger(args)) => ledger::command::run(args),
+        Some(Command::Audit(args)) => records::audit::command::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,17 +11,21 @@
 //! - [`writer`], [`target`], [`batch`], [`rows`], [`insert`]: batches and transactions; [`retention`]: deletion
 //! - [`entry`]: a record without its content; [`content`], [`split`], [`preview`], [`redact`], [`words`]: its content
 //! - [`billing`]: what of a record travels with its charge, through the ledger's stream
+//! - [`drainer`]: from there to PostgreSQL; [`generation`]: whether an empty Redis is new; [`audit`]: whether it all adds up
 //! - [`trees`], [`sums`]: paths of keys; counters, spend and latency by hour
 //! - [`flags`], [`location`]: where records are kept
 //! - [`store`]: queries, each within a [`Viewer`]'s scope
 //! - [`db`]: the two databases behind one face; [`sqlite`], [`postgres`]: what each does its own way
 
+pub mod audit;
 mod batch;
 pub mod billing;
 mod content;
 mod db;
+pub mod drainer;
 mod entry;
 pub mod flags;
+pub mod generation;
 mod insert;
 mod location;
 pub mod postgres;

@@ -10,7 +10,7 @@ use crate::{
     ledger::{self, Ledger},
     logs::{self, LogsState},
     mcp, observe,
-    records::{self, Recorder},
+    records::{self, Recorder, drainer::Drainer},
     serve::{self, Drain, Stop, dispatch::Service},
     snapshot::Snapshot,
     telemetry::{self, Labels},
@@ -122,11 +122,12 @@ async fn end(
 async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Result<Started> {
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
     let (snapshots, configuration, observed) = snapshots(args, waiting).await?;
-    let (recorder, store) =
-        records::open(args.postgres.location(&args.data)).await.context("cannot open the records")?;
+    let (recorder, store) = records::open_with(args.postgres.location(&args.data), record_options(args))
+        .await
+        .context("cannot open the records")?;
     let (first, counted) = (snapshots.borrow().clone(), recorder.clone());
     telemetry::watch_records(move || counted.counts());
-    let account = ledger::open(&args.ledger, false)?;
+    let account = ledger::open(&args.ledger, args.postgres.postgres.is_some())?;
     let gateway = gateway(options, first, account, &recorder, &store).await?;
     let holding = gateway.clone();
     telemetry::watch_holds(move || holding.ledger.holds());
@@ -137,9 +138,29 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
     if let Some(observed) = observed {
         tokio::spawn(observe::run(gateway.clone(), endpoint.clone(), observed));
     }
-    let pages = logs(&gateway, store);
+    let pages = logs(&gateway, drained(args, &gateway, store)?);
     let service = Service::new(gateway.clone(), endpoint.clone(), pages, args.listen.ip().is_loopback());
     Ok(Started { service, gateway, endpoint, recorder, configuration })
+}
+
+/// With a ledger that gateways share, its stream tells what was charged.
+fn record_options(args: &Args) -> records::Options {
+    let shared = args.ledger.redis.is_some();
+    let money = if shared { records::Money::Stream } else { records::Money::Records };
+    records::Options { money, ..records::Options::default() }
+}
+
+/// Where gateways share both ledger and records: brings the one's billing records to the other, for as long as the process
+/// lives.
+fn drained(args: &Args, gateway: &Gateway, store: records::Store) -> anyhow::Result<records::Store> {
+    let (Some(shared), Some(options)) = (gateway.ledger.shared(), args.postgres.options(&args.data)) else {
+        return Ok(store);
+    };
+    let drainer = Drainer::new(shared.store().clone(), &options, &args.node)?;
+    telemetry::watch_drain(drainer.stats());
+    tokio::spawn(drainer.run());
+    tokio::spawn(records::generation::keep(store.clone(), shared.store().clone()));
+    Ok(store.with_ledger(shared.store().clone()))
 }
 
 fn options(args: &Args) -> anyhow::Result<Options> {

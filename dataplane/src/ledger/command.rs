@@ -1,10 +1,12 @@
 //! `tollgate-dataplane ledger …`: what a person (or a Helm hook) does to the ledger that gateways share.
 
 use super::{RedisArgs, connect::options};
+use crate::records::{Store, flags::PostgresArgs};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use std::fmt::Write;
 use tollgate_ledger::redis::{Address, RedisStore};
+use uuid::Uuid;
 
 /// Looks after the ledger that gateways share.
 #[derive(Debug, Clone, Args)]
@@ -18,8 +20,23 @@ enum What {
     /// Founds the ledger, once: from then on its absence means that Redis was emptied, and nothing is granted. Does nothing
     /// where there is one.
     Found(RedisArgs),
+    /// Puts the committed sums of all open windows back out of PostgreSQL after Redis was emptied. Does nothing where there is a
+    /// ledger, but for --again.
+    Restore(RestoreArgs),
     /// Tells what is in the ledger: trees, records that wait for PostgreSQL, keys that are refused.
     Status(RedisArgs),
+}
+
+/// From where to where, and whether it is a second try.
+#[derive(Debug, Clone, Args)]
+struct RestoreArgs {
+    #[command(flatten)]
+    redis: RedisArgs,
+    #[command(flatten)]
+    postgres: PostgresArgs,
+    /// The id that an earlier try told, which failed in the middle: nothing is counted twice.
+    #[arg(long, value_name = "ID")]
+    again: Option<Uuid>,
 }
 
 /// Carries a command out, and tells what came of it on standard output.
@@ -31,6 +48,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
     let said = runtime.block_on(async {
         match command.what {
             What::Found(args) => found(&open(&args).await?).await,
+            What::Restore(args) => restore(&args).await,
             What::Status(args) => status(&open(&args).await?).await,
         }
     })?;
@@ -48,6 +66,32 @@ async fn open(args: &RedisArgs) -> anyhow::Result<RedisStore> {
         ..options(args, true)
     };
     Ok(RedisStore::connect(&Address::parse(url)?, options).await?)
+}
+
+/// All trees are known to have been before the first is put back, so that none of them is taken for a new one.
+async fn restore(args: &RestoreArgs) -> anyhow::Result<String> {
+    let options = args.postgres.options(&std::env::temp_dir());
+    let records =
+        Store::reader(&options.context("which PostgreSQL? Give --postgres URL or TOLLGATE_POSTGRES")?)?;
+    let redis = open(&args.redis).await?;
+    if let (Some(generation), None) = (redis.generation().await?, args.again) {
+        return Ok(format!("there is a ledger (generation {generation}): nothing was changed"));
+    }
+    let id = args.again.unwrap_or_else(Uuid::new_v4);
+    let trees = records.ledger_sums(jiff::Timestamp::now().as_millisecond()).await?;
+    let put_back = async {
+        let roots: Vec<String> = trees.iter().map(|tree| tree.root.clone()).collect();
+        if args.again.is_none() {
+            redis.expect(&roots).await?;
+        }
+        for tree in &trees {
+            redis.restore(id, &tree.root, &tree.postings, &tree.settled).await?;
+        }
+        redis.found().await
+    };
+    put_back.await.with_context(|| format!("not all is restored: say it again with --again {id}"))?;
+    let counters: usize = trees.iter().map(|tree| tree.postings.len()).sum();
+    Ok(format!("the ledger is restored: {counters} counters of {} trees", trees.len()))
 }
 
 async fn found(store: &RedisStore) -> anyhow::Result<String> {

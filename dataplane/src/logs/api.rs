@@ -6,7 +6,7 @@ use super::{
     params::Params,
     respond::{ApiFailure, Failure},
 };
-use crate::records::{Full, Listed, Page, Period, Spend, Unit};
+use crate::records::{Full, Listed, Page, Period, Spend, Unit, audit::Audit};
 use axum::{
     Extension, Json,
     extract::{Path, Query, State},
@@ -100,6 +100,17 @@ pub(super) async fn live(
     // A full page may be followed by more; else all up to the newest has been looked at.
     let after = records.last().filter(|_| records.len() >= limit).map_or(newest.max(after), |last| last.seq);
     Ok(Json(Live { records, after }))
+}
+
+/// `GET /logs/api/audit`: whether the ledger, its streams and PostgreSQL add up; for administrators.
+pub(super) async fn audit(
+    State(state): State<LogsState>,
+    Extension(viewer): Extension<Viewer>,
+) -> Answer<Audit> {
+    match viewer {
+        Viewer::All => Ok(Json(state.store.audit_now().await?)),
+        _ => Err(Failure::Forbidden.into()),
+    }
 }
 
 // === impl Budget ===

@@ -47,6 +47,12 @@ pub(super) enum Failure {
          records wait in the gateways and are delivered when it is back."
     )]
     Away(sqlx::Error),
+    /// Not for this viewer.
+    #[error("Only an administrator sees this.")]
+    Forbidden,
+    /// There is nothing to compare, or it cannot be compared now.
+    #[error(transparent)]
+    Audit(#[from] records::audit::AuditError),
     /// A page cannot be rendered.
     #[error("The page cannot be rendered.")]
     Render(#[from] askama::Error),
@@ -130,8 +136,11 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Failure::Bad(_) => StatusCode::BAD_REQUEST,
-            Failure::NotFound => StatusCode::NOT_FOUND,
-            Failure::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::NotFound | Failure::Audit(records::audit::AuditError::NotShared) => {
+                StatusCode::NOT_FOUND
+            }
+            Failure::Forbidden => StatusCode::FORBIDDEN,
+            Failure::Away(_) | Failure::Audit(_) => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Store(_) | Failure::Render(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -141,7 +150,8 @@ impl Failure {
             Failure::Away(error) => tracing::warn!(%error, "Records cannot be read: their database is away."),
             Failure::Store(error) => tracing::error!(%error, "Records cannot be read."),
             Failure::Render(error) => tracing::error!(%error, "A page cannot be rendered."),
-            Failure::Bad(_) | Failure::NotFound => {}
+            Failure::Audit(error) => tracing::warn!(%error, "The account cannot be audited."),
+            Failure::Bad(_) | Failure::NotFound | Failure::Forbidden => {}
         }
     }
 }
@@ -158,7 +168,8 @@ impl IntoResponse for Failure {
         let title = match self {
             Failure::Bad(_) => "That address is not understood",
             Failure::NotFound => "No such record",
-            Failure::Away(_) => "Records cannot be shown now",
+            Failure::Forbidden => "Not for this key",
+            Failure::Away(_) | Failure::Audit(_) => "Records cannot be shown now",
             Failure::Store(_) | Failure::Render(_) => "Something went wrong here",
         };
         let frame = Frame::new("", &Viewer::Nobody, &HeaderMap::new());
@@ -179,7 +190,8 @@ impl IntoResponse for ApiFailure {
         let kind = match self.0 {
             Failure::Bad(_) => "invalid_request_error",
             Failure::NotFound => "not_found_error",
-            Failure::Away(_) => "overloaded_error",
+            Failure::Forbidden => "permission_error",
+            Failure::Away(_) | Failure::Audit(_) => "overloaded_error",
             Failure::Store(_) | Failure::Render(_) => "api_error",
         };
         (self.0.status(), Json(json!({"error": {"type": kind, "message": self.0.to_string()}})))

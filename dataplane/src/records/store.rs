@@ -10,15 +10,17 @@ pub(crate) mod list;
 pub(crate) mod spend;
 
 use super::{
+    audit::{Audit, AuditError},
     db::{Dialect, Pool, Row},
     entry::{Line, Unit},
-    recorder::{Shared, Trouble},
+    postgres::{self, OptionsError},
+    recorder::{Bounds, Recorder, Shared, Trouble},
     trees::Trees,
     viewer::Viewer,
 };
 use filter::Scope;
 use std::sync::Arc;
-use tollgate_ledger::charge::Posting;
+use tollgate_ledger::{charge::Posting, redis::RedisStore};
 
 /// Reads the store. Cheap to clone. Readers never wait for the writer.
 #[derive(Debug, Clone)]
@@ -26,13 +28,37 @@ pub struct Store {
     pub(super) pool: Pool,
     pub(super) trees: Trees,
     shared: Arc<Shared>,
+    ledger: Option<Arc<RedisStore>>,
 }
 
 // === impl Store ===
 
 impl Store {
     pub(crate) fn new(pool: Pool, trees: Trees, shared: Arc<Shared>) -> Self {
-        Store { pool, trees, shared }
+        Store { pool, trees, shared, ledger: None }
+    }
+
+    /// Only reads, for a command: without a writer, and as if there were no records of its own.
+    ///
+    /// # Errors
+    /// When PostgreSQL's address, password or authority cannot be used.
+    pub fn reader(options: &postgres::Options) -> Result<Self, OptionsError> {
+        let (recorder, _) = Recorder::new(Bounds { records: 1, bytes: 0 }, None);
+        Ok(Store::new(options.pools()?.readers, Trees::default(), recorder.shared().clone()))
+    }
+
+    /// The same store, which knows the ledger that gateways share.
+    pub fn with_ledger(self, ledger: Arc<RedisStore>) -> Self {
+        Store { ledger: Some(ledger), ..self }
+    }
+
+    /// Whether the ledger, its streams and the records add up now; see [`Store::audit`].
+    ///
+    /// # Errors
+    /// When there is no ledger that gateways share, or one of the two cannot be asked.
+    pub async fn audit_now(&self) -> Result<Audit, AuditError> {
+        let ledger = self.ledger.as_ref().ok_or(AuditError::NotShared)?;
+        self.audit(ledger, jiff::Timestamp::now().as_millisecond()).await
     }
 
     /// Why the store does not take this gateway's records now; `None`: it does.

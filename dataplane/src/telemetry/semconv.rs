@@ -177,6 +177,14 @@ pub mod metric {
     pub const RECORDS_CONTENT_DROPPED: &str = "tollgate.records.content_dropped";
     /// Counter: records that are lost altogether (expected 0).
     pub const RECORDS_LOST: &str = "tollgate.records.lost";
+    /// Gauge: billing records that wait in the ledger's streams, as the gateway sees them whose turn it is to drain.
+    pub const BILLING_WAITING: &str = "tollgate.billing.waiting";
+    /// Gauge, seconds: how old the oldest of them is.
+    pub const BILLING_LAG: &str = "tollgate.billing.lag";
+    /// Counter: billing records that this gateway wrote to PostgreSQL.
+    pub const BILLING_WRITTEN: &str = "tollgate.billing.written";
+    /// Counter: billing records that it set aside (expected 0).
+    pub const BILLING_SET_ASIDE: &str = "tollgate.billing.set_aside";
     /// Gauge, 0 or 1: the operator's stream is open.
     pub const XDS_CONNECTED: &str = "tollgate.xds.connected";
     /// Gauge, s: since the operator was last heard or connected.

@@ -1,15 +1,19 @@
 //! What is read when somebody looks.
 
 use super::semconv::metric;
-use crate::{config::xds::Status, records::Counts};
+use crate::{
+    config::xds::Status,
+    records::{Counts, drainer::DrainStats},
+};
 use opentelemetry::metrics::Meter;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 static RECORDS: OnceLock<Read<Counts>> = OnceLock::new();
 static HOLDS: OnceLock<Read<usize>> = OnceLock::new();
+static DRAIN: OnceLock<Arc<DrainStats>> = OnceLock::new();
 static CONFIGURATION: OnceLock<watch::Receiver<Status>> = OnceLock::new();
 
 /// The records' queue is to be watched.
@@ -22,6 +26,11 @@ pub fn watch_holds(holds: impl Fn() -> usize + Send + Sync + 'static) {
     HOLDS.get_or_init(|| Box::new(holds));
 }
 
+/// The way of billing records from the ledger's stream to PostgreSQL is to be watched.
+pub fn watch_drain(stats: Arc<DrainStats>) {
+    DRAIN.get_or_init(|| stats);
+}
+
 /// The stream from the operator is to be watched.
 pub fn watch_configuration(status: watch::Receiver<Status>) {
     CONFIGURATION.get_or_init(|| status);
@@ -29,6 +38,7 @@ pub fn watch_configuration(status: watch::Receiver<Status>) {
 
 pub(super) fn observe(meter: &Meter) {
     records(meter);
+    drain(meter);
     configuration(meter);
     meter
         .u64_observable_gauge(metric::HOLDS)
@@ -70,6 +80,38 @@ fn records(meter: &Meter) {
     counter(metric::RECORDS_SPILLED, "Records that went to the spill file", |c| c.spilled);
     counter(metric::RECORDS_CONTENT_DROPPED, "Records that lost their content", |c| c.content_dropped);
     counter(metric::RECORDS_LOST, "Records that are lost (expected 0)", |c| c.lost);
+}
+
+fn drain(meter: &Meter) {
+    let gauge = |name: &'static str, unit: &'static str, what: &'static str, of: fn(&DrainStats) -> f64| {
+        meter
+            .f64_observable_gauge(name)
+            .with_unit(unit)
+            .with_description(what)
+            .with_callback(move |to| {
+                if let Some(stats) = DRAIN.get() {
+                    to.observe(of(stats), &[]);
+                }
+            })
+            .build();
+    };
+    let counter = |name: &'static str, what: &'static str, of: fn(&DrainStats) -> u64| {
+        meter
+            .u64_observable_counter(name)
+            .with_description(what)
+            .with_callback(move |to| {
+                if let Some(stats) = DRAIN.get() {
+                    to.observe(of(stats), &[]);
+                }
+            })
+            .build();
+    };
+    gauge(metric::BILLING_WAITING, "", "Billing records that wait in the ledger's streams", |s| {
+        s.waiting() as f64
+    });
+    gauge(metric::BILLING_LAG, "s", "How old the oldest of them is", |s| s.lag().as_secs_f64());
+    counter(metric::BILLING_WRITTEN, "Billing records written to PostgreSQL", DrainStats::drained_total);
+    counter(metric::BILLING_SET_ASIDE, "Billing records set aside (expected 0)", DrainStats::set_aside_total);
 }
 
 fn configuration(meter: &Meter) {

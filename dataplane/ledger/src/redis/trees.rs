@@ -44,6 +44,17 @@ impl RedisStore {
         Ok(wire::text(&answer).map(str::to_owned))
     }
 
+    /// Says that these trees have been: from a ledger that is founded anew nothing is granted in them until they are
+    /// [restored](RedisStore::restore). For before the first of several is.
+    pub async fn expect(&self, roots: &[String]) -> Result<(), StoreError> {
+        for root in roots {
+            let mut command = ::redis::cmd("HSET");
+            command.arg(format!("{}:trees", self.ledger())).arg(root).arg("live");
+            self.link.send(&command).await?;
+        }
+        Ok(())
+    }
+
     /// Puts back what was spent under `root` after Redis was emptied, from the records. The same `id` may be used to try
     /// again after a failure: nothing is counted twice. `settled` are the reservations of the last minutes that are in the
     /// sums: gateways repeat their settles. Founds the ledger if need be.
