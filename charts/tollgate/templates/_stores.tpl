@@ -27,6 +27,9 @@
 {{- if and (not .Values.redis.bundled.enabled) .Values.redis.external.caKey }}
 - --redis-ca=/etc/tollgate/redis/ca.crt
 {{- end }}
+{{- with .Values.redis.prefix }}
+- --redis-prefix={{ . }}
+{{- end }}
 {{- if .Values.postgres.bundled.enabled }}
 - --postgres=postgres://tollgate@{{ include "tollgate.postgres" . }}.{{ .Release.Namespace }}.svc:5432/tollgate?sslmode=disable
 {{- else if not .Values.postgres.external.urlKey }}
