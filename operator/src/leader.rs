@@ -270,9 +270,9 @@ impl Elector {
 
     fn follow(&mut self) {
         self.end();
-        let (Some(lease), Some(seen)) = (&self.lease, &self.seen) else { return };
-        let timing = self.options.timing;
-        let next = self.options.candidate.next(Some(lease), Some(seen), timing.duration, Instant::now());
+        let duration = self.options.timing.duration;
+        let (lease, seen) = (self.lease.as_ref(), self.seen.as_ref());
+        let next = self.options.candidate.next(lease, seen, duration, Instant::now());
         let Next::Follow(holder) = next else { return };
         self.standing.send_if_modified(|standing| {
             let same = matches!(standing, Standing::Other(known) if *known == holder);

@@ -191,3 +191,40 @@ fn reports(told: &BTreeMap<u64, Arc<Node>>, now: &BTreeMap<u64, Arc<Node>>) -> V
     });
     left.chain(changed).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xds::Identity;
+    use tollgate_proto::discovery::v1::NodeHealth;
+
+    #[test]
+    fn whose_a_token_is_stands_in_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let token = |claims: &str| format!("e30.{}.x\n", URL_SAFE_NO_PAD.encode(claims));
+        std::fs::write(file.path(), token(r#"{"sub":"system:serviceaccount:ns:sa"}"#)).unwrap();
+        assert_eq!(own_account(file.path()), Some(("ns".to_owned(), "sa".to_owned())));
+        for wrong in ["", "x", "e30.!.x", &token("{}"), &token(r#"{"sub":"admin"}"#)] {
+            std::fs::write(file.path(), wrong).unwrap();
+            assert_eq!(own_account(file.path()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_passed_on_and_who_left_is_named() {
+        let nodes = Arc::new(Nodes::default());
+        let who =
+            |pod: &str| Identity { namespace: "n".into(), service_account: "sa".into(), pod: pod.into() };
+        let (a, b) = (nodes.enter(who("a")), nodes.enter(who("b")));
+        let nothing = BTreeMap::new();
+        let first = nodes.own();
+        assert_eq!(reports(&nothing, &first).len(), 2);
+        assert!(reports(&first, &nodes.own()).is_empty());
+        let ready = NodeHealth { ready: true, ..NodeHealth::default() };
+        a.take(NodeReport { health: Some(ready), ..NodeReport::default() }).unwrap();
+        drop(b);
+        let told = reports(&first, &nodes.own());
+        let said: Vec<_> = told.iter().map(|r| (r.origin.as_ref().unwrap().pod.as_str(), r.left)).collect();
+        assert_eq!(said, [("b", true), ("a", false)]);
+    }
+}

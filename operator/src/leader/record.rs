@@ -68,13 +68,19 @@ impl Seen {
 impl Candidate {
     /// What to do about `lease`, of which `seen` is what is known.
     pub fn next(&self, lease: Option<&Lease>, seen: Option<&Seen>, duration: Duration, now: Instant) -> Next {
-        let (Some(lease), Some(seen)) = (lease, seen) else {
+        let Some(seen) = seen else {
             return Next::Create(Box::new(self.taken(&Lease::default(), duration)));
         };
         let mine = seen.spec.holder_identity.as_deref() == Some(&self.identity);
-        match mine || seen.is_free() || seen.has_lapsed(now) {
-            true => Next::Replace(Box::new(self.taken(lease, duration))),
-            false => Next::Follow(holder(lease)),
+        match (lease, mine || seen.is_free() || seen.has_lapsed(now)) {
+            (Some(lease), true) => Next::Replace(Box::new(self.taken(lease, duration))),
+            (Some(lease), false) => Next::Follow(holder(lease)),
+            // Somebody has deleted it: whoever held it may not know yet.
+            (None, true) => Next::Create(Box::new(self.taken(&Lease::default(), duration))),
+            (None, false) => Next::Follow(Candidate {
+                identity: seen.spec.holder_identity.clone().unwrap_or_default(),
+                address: String::new(),
+            }),
         }
     }
 
@@ -158,6 +164,19 @@ mod tests {
         assert_eq!(next(&renewed, &seen, 28), Next::Follow(a));
         let seen = Seen::update(Some(seen), &renewed, at(28));
         assert!(replaces(&next(&renewed, &seen, 29)));
+    }
+
+    #[test]
+    fn a_lease_that_was_deleted_is_left_to_its_holder_until_it_would_have_lapsed() {
+        let (a, b, now) = (candidate("a"), candidate("b"), Instant::now());
+        let lease = a.taken(&Lease::default(), DURATION);
+        let seen = Seen::update(None, &lease, now);
+        let next = |who: &Candidate, seconds| {
+            who.next(None, Some(&seen), DURATION, now + Duration::from_secs(seconds))
+        };
+        assert!(matches!(next(&b, 14), Next::Follow(holder) if holder.identity == "a"));
+        assert!(matches!(next(&b, 15), Next::Create(_)));
+        assert!(matches!(next(&a, 1), Next::Create(_)));
     }
 
     #[test]
