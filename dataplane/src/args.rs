@@ -43,6 +43,10 @@ pub struct Args {
     /// cluster the operator tells.
     #[arg(long, value_name = "FILE")]
     pub token_issuer: Option<PathBuf>,
+    /// Run the commands of McpServers with `spec.stdio` as children of this process: whoever may write the manifests may then run
+    /// programs here.
+    #[arg(long, requires = "manifests")]
+    pub allow_local_stdio: bool,
     /// Where records are kept that all gateways share.
     #[command(flatten)]
     pub postgres: PostgresArgs,

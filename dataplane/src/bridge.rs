@@ -9,10 +9,12 @@
 //! - `command`: what is run, and the reaping of what has ended; `process`: one running server and the requests it is to answer;
 //!   `lines`: its output, line by line within bounds; `rewrite`: ids and tokens
 //! - `pool`: sessions, the shared process, caps, idleness and backoff; `http`: requests and answers
+//! - `local`: the same within a gateway that stands alone
 
 mod command;
 mod http;
 mod lines;
+mod local;
 mod pool;
 mod process;
 mod rewrite;
@@ -22,6 +24,7 @@ mod tests;
 
 pub use command::CommandLine;
 pub use http::answer;
+pub use local::{Local, LocalServer};
 pub use pool::{Limits, Pool};
 
 use crate::{
@@ -31,7 +34,12 @@ use crate::{
 use ::http::{Request, Response, StatusCode};
 use anyhow::Context;
 use hyper::body::Incoming;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::net::TcpListener;
 use tollgate_crds::stdio;
 
@@ -59,11 +67,14 @@ pub struct Args {
     /// How long requests under way may take to end after SIGTERM, in seconds.
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     pub drain: u64,
+    /// Copy this program to a file, and end: so that a container of another image can run it.
+    #[arg(long, conflicts_with = "command", value_name = "FILE")]
+    pub copy_to: Option<PathBuf>,
     /// Log as JSON lines.
     #[arg(long, env = "TOLLGATE_LOG_JSON")]
     pub log_json: bool,
     /// The server's command and its arguments.
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "copy_to", value_name = "COMMAND")]
     pub command: Vec<String>,
 }
 
@@ -72,7 +83,18 @@ pub struct Args {
 /// # Errors
 /// When the address cannot be listened on. A command that cannot be run is no error here: clients are told, and it is tried again.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(file) = &args.copy_to {
+        return copy(file);
+    }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
+}
+
+/// Puts this program into `file`, whole or not at all: a pod's container may be started again while it is there.
+fn copy(file: &Path) -> anyhow::Result<()> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let partial = file.with_extension("partial");
+    std::fs::copy(&this, &partial).with_context(|| format!("cannot write {}", partial.display()))?;
+    std::fs::rename(&partial, file).with_context(|| format!("cannot write {}", file.display()))
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {

@@ -135,7 +135,7 @@ impl Verifier {
         if !candidates.clone().any(|key| key.verifies(signed)) {
             return Err(Rejection::Signature(self.issuer.clone()));
         }
-        if !claims.audience.iter().any(|a| *a == self.audience) {
+        if !claims.audience.contains(&self.audience) {
             return Err(Rejection::Audience(self.audience.clone()));
         }
         if let Some(begin) = claims.not_before.filter(|begin| now < begin.saturating_sub(LEEWAY)) {
@@ -163,6 +163,8 @@ impl PartialEq for Verifier {
         self.issuer == other.issuer && self.audience == other.audience && self.keys == other.keys
     }
 }
+
+impl Eq for Verifier {}
 
 // === impl Workload ===
 

@@ -19,12 +19,20 @@ mod token;
 use crate::{gateway, listen};
 use anyhow::Context;
 use gateways::{Gateways, Upstream};
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use token::TokenFile;
 use tokio::net::TcpListener;
 
 /// The most connections of agents at once.
 const MAX_CONNECTIONS: usize = 512;
+/// How long a probe may take, twice.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// Arguments of `relay`.
 #[derive(Debug, Clone, clap::Args)]
@@ -71,6 +79,9 @@ pub struct Args {
     /// How long requests under way may take to end after SIGTERM, in seconds.
     #[arg(long, env = "TOLLGATE_DRAIN", default_value_t = 25, value_name = "SECONDS")]
     pub drain: u64,
+    /// Ask the relay at --listen whether it lives, and end: for kubelet, which does not reach a pod's loopback.
+    #[arg(long)]
+    pub probe: bool,
     /// Log as JSON lines.
     #[arg(long, env = "TOLLGATE_LOG_JSON")]
     pub log_json: bool,
@@ -92,8 +103,26 @@ pub struct Relay {
 /// When the arguments contradict each other, the authority cannot be read, or the address cannot be listened on. Gateways that
 /// cannot be reached are no error here: the agent is told with each request.
 pub fn run(args: Args) -> anyhow::Result<()> {
+    if args.probe {
+        return probe(args.listen);
+    }
     // One thread: a relay forwards for one agent, and a thread's memory is worth more here than its time.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(args))
+}
+
+/// Whether the relay at `address` answers.
+fn probe(address: SocketAddr) -> anyhow::Result<()> {
+    let mut stream = std::net::TcpStream::connect_timeout(&address, PROBE)
+        .with_context(|| format!("nothing listens on {address}"))?;
+    stream.set_read_timeout(Some(PROBE))?;
+    let host = if address.is_ipv6() { "[::1]" } else { "127.0.0.1" };
+    stream.write_all(
+        format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin)?;
+    anyhow::ensure!(begin == *b"HTTP/1.1 200", "the relay does not answer that it lives");
+    Ok(())
 }
 
 async fn serve(args: Args) -> anyhow::Result<()> {

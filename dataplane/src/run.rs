@@ -4,6 +4,7 @@ mod listeners;
 
 use crate::{
     args::Args,
+    bridge::Local,
     config::{folder, xds},
     gateway::{Gateway, Options},
     identity,
@@ -39,6 +40,8 @@ struct Started {
     recorder: Recorder,
     /// How the operator's stream is, where there is one.
     configuration: Option<watch::Receiver<xds::Status>>,
+    /// The stdio servers of this process, when they are allowed.
+    local: Option<Arc<Local>>,
 }
 
 /// Snapshots; where they come from the operator, how its stream is, and where to put what is seen, to be reported.
@@ -107,12 +110,15 @@ async fn end(
     stop: &Stop,
 ) -> anyhow::Result<()> {
     let until = serving.await??;
-    if let Some(Started { gateway, endpoint, recorder, .. }) = started {
+    if let Some(Started { gateway, endpoint, recorder, local, .. }) = started {
         // Tool calls whose client is gone may still end: their effects should be recorded with their outcome.
         endpoint.end(until, &stop.cut).await;
         // Every request has ended, but what it ended with may still be on its way.
         gateway.ledger.close(until.saturating_duration_since(tokio::time::Instant::now()).max(CLOSING)).await;
         recorder.flush().await;
+        if let Some(local) = local {
+            local.shutdown().await;
+        }
     }
     tracing::info!("stopped");
     Ok(())
@@ -121,7 +127,8 @@ async fn end(
 /// All that serves, from the configuration to the pages.
 async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Result<Started> {
     std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create {}", args.data.display()))?;
-    let (snapshots, configuration, observed) = snapshots(args, waiting).await?;
+    let local = local_stdio(args).await?;
+    let (snapshots, configuration, observed) = snapshots(args, local.clone(), waiting).await?;
     let (recorder, store) = records::open_with(args.postgres.location(&args.data), record_options(args))
         .await
         .context("cannot open the records")?;
@@ -140,7 +147,7 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
     }
     let pages = logs(&gateway, drained(args, &gateway, store)?);
     let service = Service::new(gateway.clone(), endpoint.clone(), pages, args.listen.ip().is_loopback());
-    Ok(Started { service, gateway, endpoint, recorder, configuration })
+    Ok(Started { service, gateway, endpoint, recorder, configuration, local })
 }
 
 /// With a ledger that gateways share, its stream tells what was charged.
@@ -183,10 +190,17 @@ fn options(args: &Args) -> anyhow::Result<Options> {
     })
 }
 
+async fn local_stdio(args: &Args) -> anyhow::Result<Option<Arc<Local>>> {
+    match args.allow_local_stdio {
+        true => Local::start().await.map(Some).context("cannot listen on loopback for stdio servers"),
+        false => Ok(None),
+    }
+}
+
 /// What is in force, and what will be: from a folder, or from the operator once there is something to serve.
-async fn snapshots(args: &Args, waiting: &Waiting) -> anyhow::Result<Followed> {
+async fn snapshots(args: &Args, local: Option<Arc<Local>>, waiting: &Waiting) -> anyhow::Result<Followed> {
     if let Some(folder) = &args.source.manifests {
-        let snapshots = folder::watch(folder, folder::Options::default())
+        let snapshots = folder::watch_and_run(folder, folder::Options::default(), local)
             .await
             .with_context(|| format!("cannot read the manifests in {}", folder.display()))?;
         return Ok((snapshots, None, None));

@@ -3,11 +3,12 @@
 //!
 //! # Layout
 //! - [`database`]: the tables and the tools on them; [`script`]: failures on request
-//! - [`rpc`]: methods; [`transport`]: HTTP, sessions
+//! - [`rpc`]: methods; [`transport`]: HTTP, sessions; [`stdio`]: the same server over standard input and output
 
 pub mod database;
 pub mod rpc;
 pub mod script;
+pub mod stdio;
 pub mod transport;
 
 pub use script::{Failure, Rule};
@@ -88,13 +89,7 @@ impl McpServer {
     /// Starts a server.
     pub async fn with(options: Options) -> anyhow::Result<Self> {
         let listen = options.listen;
-        let inner = Inner {
-            database: database::Database::new(&options.name),
-            sessions: HashSet::new(),
-            rules: VecDeque::new(),
-            seen: VecDeque::new(),
-        };
-        let state = Arc::new(State { options, inner: Mutex::new(inner) });
+        let state = Arc::new(State::new(options));
         let shared = state.clone();
         let server = Server::start(listen, move |request| transport::handle(shared.clone(), request)).await?;
         Ok(McpServer { server, state })
@@ -151,6 +146,16 @@ impl Seen {
 // === impl State ===
 
 impl State {
+    fn new(options: Options) -> Self {
+        let inner = Inner {
+            database: database::Database::new(&options.name),
+            sessions: HashSet::new(),
+            rules: VecDeque::new(),
+            seen: VecDeque::new(),
+        };
+        State { options, inner: Mutex::new(inner) }
+    }
+
     fn remember(&self, seen: Seen) {
         let mut inner = self.inner.lock();
         if inner.seen.len() >= MAX_SEEN {

@@ -133,7 +133,8 @@ pub struct Stdio {
     /// Container image of the server. The operator's configuration says which images are allowed.
     #[schemars(length(min = 1, max = 512))]
     pub image: String,
-    /// Command to run; the image's own when left out.
+    /// Command to run in the image. The bridge between HTTP and the server's standard input and output starts it, so it must stand
+    /// here even when it is the image's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(length(max = 4096)))]
     pub command: Vec<String>,

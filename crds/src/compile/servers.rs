@@ -136,6 +136,10 @@ impl Compiler<'_, '_> {
     fn stdio(&mut self, stdio: &Stdio) -> String {
         self.problems.unique("stdio.env", "name", stdio.env.iter().map(|e| e.name.as_str()));
         let mut off = self.not_run(stdio);
+        if !self.index.standalone() {
+            // In a cluster kubelet gives the pod its Secrets: the operator has no business reading them.
+            return String::new();
+        }
         for (i, variable) in stdio.env.iter().enumerate() {
             let Some(secret) = &variable.secret_ref else { continue };
             let Err(message) = self.index.secret(&self.object.namespace, secret) else { continue };
@@ -159,6 +163,11 @@ impl Compiler<'_, '_> {
                     "spec.stdio.image",
                     message,
                 ));
+            }
+            if stdio.command.is_empty() {
+                let message =
+                    "is missing: the bridge in the server's pod starts it, and cannot know the image's own";
+                self.problems.invalid("spec.stdio.command", message);
             }
             return None;
         }

@@ -333,17 +333,27 @@ fn a_stdio_server_runs_where_it_may() {
     let images = StdioRules { images: vec!["ghcr.io/acme/*".into()], local: None };
     let local = StdioRules { images: vec![], local: Some("http://127.0.0.1:7".into()) };
 
-    let (words, wire) = outcome("{image: ghcr.io/acme/db}", Options::CLUSTER, images.clone());
+    let (words, wire) = outcome("{image: ghcr.io/acme/db, command: [db]}", Options::CLUSTER, images.clone());
     assert_eq!((words, wire), (vec![], Some(("http://mcp-db.n.svc:8081/mcp".into(), String::new()))));
-    let (words, wire) = outcome("{image: evil/db}", Options::CLUSTER, images.clone());
+    let (words, wire) = outcome("{image: evil/db, command: [db]}", Options::CLUSTER, images.clone());
     assert!(
         words[0].starts_with("McpServer n/db: Accepted ImageNotAllowed spec.stdio.image: image `evil/db`")
     );
-    assert_eq!(wire, None);
-    let missing = "{image: ghcr.io/acme/db, env: [{name: A, secretRef: {name: no, key: k}}]}";
+    assert!(wire.is_some_and(|(url, off)| url.is_empty() && off.contains("is not accepted")));
+    let missing = "{image: ghcr.io/acme/db, command: [db], env: [{name: A, secretRef: {name: no, key: k}}]}";
     let (words, wire) = outcome(missing, Options::CLUSTER, images);
+    assert_eq!(
+        (words, wire.map(|(_, off)| off)),
+        (vec![], Some(String::new())),
+        "its pod waits for the Secret"
+    );
+    let (words, wire) = outcome(missing, Options::STANDALONE, local.clone());
     assert!(words[0].starts_with("McpServer n/db: ResolvedRefs SecretNotFound spec.stdio.env[0].secretRef"));
     assert!(wire.is_some_and(|(_, off)| !off.is_empty()));
+
+    let rules = StdioRules { images: vec!["*".into()], local: None };
+    let (words, _) = outcome("{image: any}", Options::CLUSTER, rules);
+    assert!(words[0].contains("Accepted Invalid spec.stdio.command: is missing"), "{words:?}");
 
     let (words, wire) = outcome("{image: any, command: [serve]}", Options::STANDALONE, local.clone());
     assert_eq!((words, wire), (vec![], Some(("http://127.0.0.1:7/n/db/mcp".into(), String::new()))));

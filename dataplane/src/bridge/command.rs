@@ -50,7 +50,10 @@ pub(super) struct Ended(pub(super) String);
 
 /// The children that are waited for.
 #[derive(Debug, Default)]
-struct Children(Mutex<HashMap<Pid, (Child, watch::Sender<Option<Ended>>)>>);
+struct Children(Mutex<HashMap<Pid, Known>>);
+
+/// A child, and who is told of its end.
+type Known = (Child, watch::Sender<Option<Ended>>);
 
 static CHILDREN: LazyLock<Arc<Children>> = LazyLock::new(Arc::default);
 
@@ -104,12 +107,12 @@ impl Group {
     /// Asks all of it to end.
     pub(super) fn terminate(self) {
         // An error means that there is nobody left, which is what is wanted.
-        drop(kill_process_group(self.0, Signal::TERM));
+        kill_process_group(self.0, Signal::TERM).ok();
     }
 
     /// Ends all of it.
     pub(super) fn kill(self) {
-        drop(kill_process_group(self.0, Signal::KILL));
+        kill_process_group(self.0, Signal::KILL).ok();
     }
 }
 
@@ -121,21 +124,18 @@ impl Children {
         let (sender, ended) = watch::channel(None);
         // Held while the process starts, so that nobody reaps it before it is known.
         let mut children = self.0.lock();
-        let first = children.is_empty();
         let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(incomplete)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         children.insert(pid, (child, sender));
         drop(children);
-        if first {
-            tokio::spawn(watch_children(self.clone()));
-        }
+        tokio::spawn(watch_children(self.clone(), ended.clone()));
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else { return Err(incomplete()) };
         Ok(Started { stdin, stdout, stderr, group: Group(pid), ended })
     }
 
-    /// Takes notice of those that have ended; whether there are others.
-    fn look(&self) -> bool {
+    /// Takes notice of those that have ended.
+    fn look(&self) {
         let mut children = self.0.lock();
         children.retain(|pid, (child, sender)| {
             let words = match child.try_wait() {
@@ -149,7 +149,6 @@ impl Children {
             sender.send_replace(Some(Ended(words)));
             false
         });
-        !children.is_empty()
     }
 }
 
@@ -157,18 +156,16 @@ fn shown(status: ExitStatus) -> String {
     status.to_string()
 }
 
-/// Looks at the children until there is none.
-async fn watch_children(children: Arc<Children>) {
+/// Looks at the children until one's end is known.
+async fn watch_children(children: Arc<Children>, ended: watch::Receiver<Option<Ended>>) {
     let mut signals = signal(SignalKind::child()).ok();
-    loop {
+    while ended.borrow().is_none() {
         match &mut signals {
             // Either somebody ended, or it is time to look.
             Some(signals) => drop(tokio::time::timeout(LOOK, signals.recv()).await),
             None => tokio::time::sleep(LOOK).await,
         }
-        if !children.look() {
-            return;
-        }
+        children.look();
     }
 }
 

@@ -149,6 +149,7 @@ impl Process {
     }
 
     /// How many requests are under way.
+    #[cfg(test)]
     pub(super) fn under_way(&self) -> usize {
         self.state.lock().pending.len()
     }

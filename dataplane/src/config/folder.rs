@@ -4,16 +4,17 @@
 //! that no stream is touched. What is wrong is refused alone and keeps its last good version, and the terminal says so.
 //!
 //! # Layout
-//! - [`state`]: files to snapshots, with what was last good
+//! - [`state`]: files to snapshots, with what was last good; `local`: the commands of stdio servers
 //! - `watcher`: when to look
 
+mod local;
 pub mod state;
 mod watcher;
 
 #[cfg(test)]
 mod tests;
 
-use crate::snapshot::Snapshot;
+use crate::{bridge::Local, snapshot::Snapshot};
 use state::{Outcome, State, Told, Update};
 use std::{io, path::Path, sync::Arc, thread, time::Duration};
 use tokio::sync::{oneshot, watch};
@@ -53,22 +54,51 @@ impl Default for Options {
 /// # Errors
 /// When `root` cannot be read at all. Objects that are wrong are no error: they are told on the terminal.
 pub async fn watch(root: &Path, options: Options) -> io::Result<watch::Receiver<Arc<Snapshot>>> {
+    watch_and_run(root, options, None).await
+}
+
+/// The same, and runs the stdio servers of the manifests in `local`.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_and_run(
+    root: &Path,
+    options: Options,
+    local: Option<Arc<Local>>,
+) -> io::Result<watch::Receiver<Arc<Snapshot>>> {
     let root = root.to_owned();
     let (ready, first) = oneshot::channel();
     // A thread of its own: reading and compiling must not take time from requests.
-    thread::Builder::new().name("manifests".to_owned()).spawn(move || follow(&root, options, ready))?;
+    thread::Builder::new()
+        .name("manifests".to_owned())
+        .spawn(move || follow(&root, options, local.as_deref(), ready))?;
     first.await.map_err(|_| io::Error::other("the thread that reads the manifests ended"))?
 }
 
-fn follow(root: &Path, options: Options, ready: oneshot::Sender<io::Result<watch::Receiver<Arc<Snapshot>>>>) {
+fn follow(
+    root: &Path,
+    options: Options,
+    local: Option<&Local>,
+    ready: oneshot::Sender<io::Result<watch::Receiver<Arc<Snapshot>>>>,
+) {
     // Watching before reading, so that nothing is missed in between.
     let watcher = Watcher::new(root, options);
     let mut state = State::new(options.compile, |name| std::env::var(name).ok());
+    if let Some(local) = local {
+        state.run_stdio(local.base());
+    }
+    // Before the snapshot that names them, so that a first call finds them.
+    let run = |state: &mut State| {
+        if let Some((local, servers)) = local.zip(state.stdio_servers()) {
+            local.set(servers);
+        }
+    };
     let first = match scan(root) {
         Ok(files) => state.update(files),
         Err(error) => return drop(ready.send(Err(error))),
     };
     say(&first);
+    run(&mut state);
     let (sender, receiver) = watch::channel(first.snapshot);
     if ready.send(Ok(receiver)).is_err() {
         return;
@@ -80,6 +110,7 @@ fn follow(root: &Path, options: Options, ready: oneshot::Sender<io::Result<watch
                 unreadable = None;
                 let update = state.update(files);
                 say(&update);
+                run(&mut state);
                 if update.changed {
                     sender.send_replace(update.snapshot);
                 }

@@ -1,6 +1,7 @@
 //! What the operator pushes that belongs to no user's object: whose tokens are credentials, and what gateways seal with.
 
-use std::fmt;
+use crate::identity::Verifier;
+use std::{fmt, sync::Arc};
 use tollgate_mcp::seal::KEY_LEN;
 
 /// An issuer of ServiceAccount tokens.
@@ -12,8 +13,10 @@ pub struct TokenIssuer {
     pub issuer: String,
     /// One of the `aud` of its tokens must be this.
     pub audience: String,
-    /// Its JSON Web Key Set (RFC 7517); an object with a list `keys`, checked when it came.
+    /// Its JSON Web Key Set (RFC 7517), as it came.
     pub jwks: String,
+    /// What tokens are verified with.
+    pub verifier: Arc<Verifier>,
 }
 
 /// Keys that state which travels through clients is sealed with. Its `Debug` prints none.

@@ -57,7 +57,7 @@ fn workload<'s>(
     hash: &[u8; 32],
     now: i64,
 ) -> Option<Result<&'s Arc<KeyNode>, String>> {
-    let verifiers = issuers.iter().map(|v| &**v);
+    let verifiers = snapshot.token_issuers.iter().map(|i| &*i.verifier).chain(issuers.iter().map(|v| &**v));
     if !looks_like_a_token(credential) || verifiers.clone().next().is_none() {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use std::net::SocketAddr;
-use tollgate_e2e::mcp_server::{McpServer, Options};
+use tollgate_e2e::mcp_server::{McpServer, Options, stdio};
 
 #[derive(Debug, Parser)]
 #[command(about = "A fake MCP server: a small database")]
@@ -13,6 +13,9 @@ struct Args {
     /// Where it listens.
     #[arg(long, default_value = "127.0.0.1:18082")]
     listen: SocketAddr,
+    /// Speak over standard input and output instead.
+    #[arg(long)]
+    stdio: bool,
     /// The `Authorization` header it demands.
     #[arg(long)]
     authorization: Option<String>,
@@ -21,6 +24,9 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    if args.stdio {
+        return stdio::run(&args.name);
+    }
     let options = Options { listen: args.listen, name: args.name, authorization: args.authorization };
     let server = McpServer::with(options).await?;
     println!("listening on {}", server.url());

@@ -3,7 +3,8 @@
 //! "Last good" lives here and not in the compiler, which has no memory: an object that is refused is replaced by its last
 //! good version and everything is compiled once more, so that what is in force is always the outcome of one compilation.
 
-use crate::{model::convert::model::Model, snapshot::Snapshot};
+use super::local;
+use crate::{bridge::LocalServer, model::convert::model::Model, snapshot::Snapshot};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -21,6 +22,8 @@ use tollgate_proto::{ResourceId, Resources};
 pub struct State {
     options: Options,
     stdio: StdioRules,
+    /// The servers to run, when they are other ones than before.
+    stdio_servers: Option<Vec<LocalServer>>,
     environment: Environment,
     files: BTreeMap<PathBuf, Read>,
     good: BTreeMap<ResourceId, Good>,
@@ -100,6 +103,7 @@ impl State {
         State {
             options,
             stdio: StdioRules::default(),
+            stdio_servers: None,
             environment: Box::new(environment),
             files: BTreeMap::new(),
             good: BTreeMap::new(),
@@ -108,6 +112,16 @@ impl State {
             snapshot: Arc::default(),
             told: BTreeSet::new(),
         }
+    }
+
+    /// Compiles stdio servers to their places below `base`, where [`Self::stdio_servers`] run.
+    pub fn run_stdio(&mut self, base: &str) {
+        self.stdio.local = Some(base.to_owned());
+    }
+
+    /// The stdio servers to run, once after each compilation.
+    pub fn stdio_servers(&mut self) -> Option<Vec<LocalServer>> {
+        self.stdio_servers.take()
     }
 
     /// Takes the files as they are now.
@@ -124,6 +138,7 @@ impl State {
         told.extend(refusals(&asked, &compiled));
         told.extend(references(&compiled));
         self.remember(&world, &compiled);
+        self.stdio_servers = Some(local::servers(&world.input.objects, &compiled.resources));
 
         let changed = self.snapshot.generation == 0 || compiled.resources != self.resources;
         if changed {

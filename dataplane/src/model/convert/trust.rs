@@ -1,7 +1,11 @@
 //! Issuers and sealing keys from the wire.
 
 use super::{Invalid, invalid, v1};
-use crate::model::trust::{SealingKeys, TokenIssuer};
+use crate::{
+    identity::Verifier,
+    model::trust::{SealingKeys, TokenIssuer},
+};
+use std::sync::Arc;
 
 /// The most bytes of a key set: an issuer has a handful of keys.
 const MAX_JWKS: usize = 256 << 10;
@@ -18,16 +22,14 @@ impl TryFrom<&v1::TokenIssuer> for TokenIssuer {
         if wire.jwks.len() > MAX_JWKS {
             return Err(invalid("jwks", format!("is larger than {MAX_JWKS} bytes")));
         }
-        let jwks: serde_json::Value =
-            serde_json::from_str(&wire.jwks).map_err(|e| invalid("jwks", format!("is no JSON: {e}")))?;
-        if !jwks.get("keys").is_some_and(serde_json::Value::is_array) {
-            return Err(invalid("jwks", "has no list `keys`"));
-        }
+        let verifier = Verifier::new(&wire.issuer, &wire.audience, &wire.jwks)
+            .map_err(|e| invalid("jwks", e.to_string()))?;
         Ok(TokenIssuer {
             name: wire.name.clone(),
             issuer: wire.issuer.clone(),
             audience: wire.audience.clone(),
             jwks: wire.jwks.clone(),
+            verifier: Arc::new(verifier),
         })
     }
 }
@@ -58,13 +60,14 @@ mod tests {
             name: "cluster".into(),
             issuer: "https://kubernetes.default.svc".into(),
             audience: "tollgate".into(),
-            jwks: r#"{"keys":[]}"#.into(),
+            jwks: serde_json::json!({"keys": [crate::identity::tests::p256("k").1]}).to_string(),
         };
         assert_eq!(TokenIssuer::try_from(&good).unwrap().issuer, good.issuer);
         for bad in [
             v1::TokenIssuer { issuer: String::new(), ..good.clone() },
             v1::TokenIssuer { audience: String::new(), ..good.clone() },
             v1::TokenIssuer { jwks: "[]".into(), ..good.clone() },
+            v1::TokenIssuer { jwks: r#"{"keys":[]}"#.into(), ..good.clone() },
             v1::TokenIssuer { jwks: "{".into(), ..good.clone() },
         ] {
             assert!(TokenIssuer::try_from(&bad).is_err(), "{bad:?}");

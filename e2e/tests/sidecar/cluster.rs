@@ -1,0 +1,215 @@
+//! The webhook and the operator's objects against a real API server.
+
+use super::support::Authority;
+use anyhow::Context;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Service},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+use tollgate_crds::api::McpServer;
+use tollgate_e2e::{client::eventually, cluster::Cluster};
+use tollgate_operator::{
+    inject::{self, Injection},
+    stdio::{Runtime, apply, objects::objects},
+    xds::listen::{self, CertificateFiles},
+};
+
+/// The webhook, as the operator serves it, and the configuration that points the API server at it.
+struct Webhook {
+    stop: CancellationToken,
+    _files: TempDir,
+}
+
+fn injection(ca: &str) -> Injection {
+    Injection {
+        image: "tollgate/dataplane:test".into(),
+        upstream: "https://tollgate-gateway-headless.tollgate-system.svc:8443".into(),
+        server_name: "tollgate.tollgate-system.svc".into(),
+        audience: "tollgate".into(),
+        ca: ca.into(),
+    }
+}
+
+async fn webhook(cluster: &Cluster, namespace: &str) -> anyhow::Result<Webhook> {
+    let (authority, files) = (Authority::new(), tempfile::tempdir()?);
+    let (certificate, key) = authority.write(files.path(), "127.0.0.1");
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address: SocketAddr = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    let connections =
+        listen::tls(listener, CertificateFiles { certificate, key }.into(), listen::HTTP, stop.clone())?;
+    let (_, receiver) = watch::channel(Arc::new(injection(&authority.pem())));
+    tokio::spawn(inject::serve::serve(connections, receiver, stop.clone()));
+    let bundle = base64(&authority.pem());
+    cluster
+        .apply(&format!(
+            "apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {{name: {namespace}}}
+webhooks:
+- name: inject.tollgate.dev
+  clientConfig: {{url: 'https://{address}/inject', caBundle: {bundle}}}
+  rules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
+  objectSelector: {{matchLabels: {{tollgate.dev/inject: enabled}}}}
+  namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
+  failurePolicy: Fail
+  reinvocationPolicy: IfNeeded
+  sideEffects: None
+  timeoutSeconds: 5
+  admissionReviewVersions: [v1]
+"
+        ))
+        .await?;
+    Ok(Webhook { stop, _files: files })
+}
+
+fn base64(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for part in text.as_bytes().chunks(3) {
+        let bits = part.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - part.len()));
+        for i in 0..4 {
+            let six = (bits >> (18 - 6 * i) & 63) as usize;
+            out.push(if i <= part.len() { char::from(ALPHABET[six]) } else { '=' });
+        }
+    }
+    out
+}
+
+/// A pod as the API server shows it to webhooks: in-tree admission has set its ServiceAccount.
+fn pod(name: &str, labels: Value, mut spec: Value) -> Value {
+    spec["serviceAccountName"] = json!("default");
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec})
+}
+
+/// A container that fits the restricted standard.
+fn container(name: &str) -> Value {
+    let context = json!({
+        "allowPrivilegeEscalation": false, "runAsNonRoot": true, "runAsUser": 1000, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"}
+    });
+    json!({"name": name, "image": "agent", "securityContext": context})
+}
+
+async fn create(api: &Api<Pod>, pod: &Value) -> kube::Result<Value> {
+    let pod: Pod = serde_json::from_value(pod.clone()).map_err(kube::Error::SerdeError)?;
+    Ok(serde_json::to_value(api.create(&PostParams::default(), &pod).await?)
+        .map_err(kube::Error::SerdeError)?)
+}
+
+#[tokio::test]
+async fn the_api_server_injects_labelled_pods_and_no_others() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let namespace = cluster.namespace("inject").await?;
+    cluster
+        .kubectl(["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"])
+        .await?;
+    let hook = webhook(cluster, &namespace).await?;
+    let api: Api<Pod> = Api::namespaced(cluster.client().await?, &namespace);
+    let enabled = json!({"tollgate.dev/inject": "enabled"});
+
+    // The configuration takes a moment to be in force.
+    let made = eventually("a labelled pod is injected", || async {
+        let made =
+            create(&api, &pod("agent", enabled.clone(), json!({"containers": [container("agent")]}))).await?;
+        if made.pointer("/spec/initContainers/0/name").is_some() {
+            return Ok(Some(made));
+        }
+        api.delete("agent", &DeleteParams::default().grace_period(0)).await?;
+        Ok(None)
+    })
+    .await?;
+    assert_eq!(made.pointer("/spec/initContainers/0/restartPolicy"), Some(&json!("Always")), "{made}");
+    let token = made.pointer("/spec/volumes/0/projected/sources/0/serviceAccountToken").context("a token")?;
+    assert_eq!(token["audience"], "tollgate");
+    let env = made.pointer("/spec/containers/0/env").context("variables")?.to_string();
+    assert!(env.contains("http://127.0.0.1:8080/anthropic"), "{env}");
+
+    let plain = create(&api, &pod("plain", json!({}), json!({"containers": [container("a")]}))).await?;
+    assert!(plain.pointer("/spec/initContainers").is_none(), "{plain}");
+
+    let mut wrong = pod("wrong", enabled.clone(), json!({"containers": [container("a")]}));
+    wrong["metadata"]["annotations"] = json!({"tollgate.dev/relay-port": "70000"});
+    let refused = create(&api, &wrong).await.expect_err("a wrong annotation").to_string();
+    assert!(refused.contains("inject.tollgate.dev") && refused.contains("is no port from 1024"), "{refused}");
+
+    // A pod on the host's network passes as it is; kubectl shows the warning.
+    let other = cluster.namespace("hostnet").await?;
+    let _hook = webhook(cluster, &other).await?;
+    let manifest =
+        pod("host", enabled, json!({"hostNetwork": true, "containers": [{"name": "a", "image": "a"}]}));
+    let file = hook._files.path().join("pod.json");
+    std::fs::write(&file, manifest.to_string())?;
+    let said = eventually("a warning is shown", || async {
+        let file = file.display().to_string();
+        let arguments = ["create", "-n", &other, "-f", &file, "--warnings-as-errors"];
+        if let Err(warned) = cluster.kubectl(arguments).await {
+            return Ok(Some(warned.to_string()));
+        }
+        cluster.kubectl(["delete", "-n", &other, "pod", "host", "--now"]).await?;
+        Ok(None)
+    })
+    .await?;
+    Api::<Pod>::namespaced(cluster.client().await?, &other).get("host").await?;
+    assert!(said.contains("no relay was injected") && said.contains("hostNetwork"), "{said}");
+    hook.stop.cancel();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stdio_server_becomes_a_deployment_that_the_api_server_takes() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let (client, namespace) = (cluster.client().await?, cluster.namespace("stdio").await?);
+    cluster
+        .kubectl(["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"])
+        .await?;
+    cluster
+        .apply(&format!(
+            "apiVersion: tollgate.dev/v1alpha1
+kind: McpServer
+metadata: {{name: db, namespace: {namespace}}}
+spec:
+  stdio: {{image: 'ghcr.io/acme/db:1', command: [db, serve], env: [{{name: A, value: b}}], shared: true}}
+"
+        ))
+        .await?;
+    let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
+    let runtime =
+        Runtime { dataplane_image: "tollgate/dataplane:test".into(), namespace: "tollgate-system".into() };
+    let made = objects(&servers.get("db").await?, &runtime);
+    for _ in 0..2 {
+        for object in &made {
+            apply::write(&client, object).await?;
+        }
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    let deployment = deployments.get("mcp-db").await?;
+    assert_eq!(deployment.metadata.generation, Some(1), "writing it twice changes nothing");
+    let managers = deployment.metadata.managed_fields.context("managed fields")?;
+    assert!(managers.iter().all(|m| m.manager.as_deref() == Some("tollgate-operator")), "{managers:?}");
+    let service = Api::<Service>::namespaced(client.clone(), &namespace).get("mcp-db").await?;
+    assert_eq!(service.spec.and_then(|s| s.ports).context("ports")?[0].port, 8081);
+    Api::<NetworkPolicy>::namespaced(client.clone(), &namespace).get("mcp-db").await?;
+
+    // Its pod fits the restricted standard: the API server itself says so.
+    let template = made[0].pointer("/spec/template").context("a template")?;
+    let mut by_hand = pod("by-hand", json!({}), template["spec"].clone());
+    by_hand["metadata"]["labels"] = template["metadata"]["labels"].clone();
+    create(&Api::namespaced(client.clone(), &namespace), &by_hand).await?;
+
+    let wanted: BTreeSet<_> = [(namespace.clone(), "db".to_owned())].into();
+    assert_eq!(apply::remove_others(&client, Some(&namespace), &wanted).await?, 0);
+    assert_eq!(apply::remove_others(&client, Some(&namespace), &BTreeSet::new()).await?, 1);
+    assert!(deployments.get_opt("mcp-db").await?.is_none());
+    Ok(())
+}

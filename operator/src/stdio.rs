@@ -1,0 +1,26 @@
+//! MCP servers over standard input and output: the leader runs each as a Deployment behind a Service, with the bridge as its
+//! first process, and a NetworkPolicy that lets only gateways in.
+//!
+//! Deleted servers take their objects along by owner reference; a server that is not accepted any more (its image was taken
+//! off the list), or that speaks HTTP now, loses them here.
+//!
+//! # Layout
+//! - [`objects`]: what a server needs (pure); [`apply`]: writing and removing it; [`health`]: what became of it
+
+pub mod apply;
+pub mod health;
+pub mod objects;
+
+#[cfg(test)]
+mod tests;
+
+pub use objects::SERVER_LABEL;
+
+/// What objects depend on besides their server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// The image of the data plane, which holds the bridge.
+    pub dataplane_image: String,
+    /// The namespace whose gateways may call.
+    pub namespace: String,
+}

@@ -1,0 +1,60 @@
+//! What became of a server's pod, in words for its status.
+
+use super::objects::SERVER_LABEL;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, Client, ResourceExt, api::ListParams};
+use std::collections::BTreeMap;
+
+/// Whether a server runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Its pod is ready.
+    pub ready: bool,
+    /// Why not; empty when it is.
+    pub message: String,
+}
+
+/// The health of all servers, by namespace and name.
+pub type Healths = BTreeMap<(String, String), Health>;
+
+/// Asks for the health of all servers in a namespace (`None`: in all).
+///
+/// # Errors
+/// What the API server says.
+pub async fn ask(client: &Client, namespace: Option<&str>) -> kube::Result<Healths> {
+    let all: Api<Deployment> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let deployments = all.list(&ListParams::default().labels(SERVER_LABEL)).await?;
+    let of = |d: Deployment| {
+        let server = d.labels().get(SERVER_LABEL)?.clone();
+        Some(((d.namespace()?, server), health(&d)))
+    };
+    Ok(deployments.into_iter().filter_map(of).collect())
+}
+
+/// What a Deployment says of its pod.
+pub fn health(deployment: &Deployment) -> Health {
+    let status = deployment.status.as_ref();
+    let seen = status.and_then(|s| s.observed_generation) >= deployment.metadata.generation;
+    if !seen {
+        return Health { ready: false, message: "the Deployment has not been looked at yet".to_owned() };
+    }
+    if status.and_then(|s| s.available_replicas).unwrap_or(0) > 0 {
+        return Health { ready: true, message: String::new() };
+    }
+    let conditions = status.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
+    let failing = conditions.filter(|c| match c.type_.as_str() {
+        "ReplicaFailure" => c.status == "True",
+        "Available" | "Progressing" => c.status == "False",
+        _ => false,
+    });
+    let words: Vec<&str> = failing.filter_map(|c| c.message.as_deref()).collect();
+    let message = if words.is_empty() {
+        "its pod is not ready".to_owned()
+    } else {
+        words.join("; ").chars().take(500).collect()
+    };
+    Health { ready: false, message }
+}
