@@ -9,6 +9,7 @@ use uuid::Uuid;
 mod failures;
 mod forms;
 mod hammer;
+mod real;
 mod same;
 pub(crate) mod server;
 
