@@ -59,10 +59,23 @@ pub enum AuditError {
     NotShared,
     /// The ledger.
     #[error("the ledger cannot be asked: {0}")]
-    Ledger(#[from] StoreError),
+    Ledger(StoreError),
     /// PostgreSQL.
     #[error("PostgreSQL cannot be asked: {0}")]
-    Postgres(#[from] sqlx::Error),
+    Postgres(sqlx::Error),
+}
+
+// Their words say all; a source would say it twice.
+impl From<StoreError> for AuditError {
+    fn from(error: StoreError) -> Self {
+        AuditError::Ledger(error)
+    }
+}
+
+impl From<sqlx::Error> for AuditError {
+    fn from(error: sqlx::Error) -> Self {
+        AuditError::Postgres(error)
+    }
 }
 
 /// How often a difference is looked at again, and after how long.
