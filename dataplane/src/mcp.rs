@@ -30,10 +30,12 @@ use self::{access::Grant, http::Caller, running::Running, upstream::Upstreams};
 use crate::{
     body::{Body, BodyError},
     gateway::Gateway,
+    model::SealingKeys,
     records::Sink,
     snapshot::{KeyNode, Snapshot},
 };
 use ::http::{Method as HttpMethod, Request as HttpRequest, Response, StatusCode};
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::{
@@ -59,7 +61,10 @@ pub struct Endpoint(Arc<Shared>);
 
 struct Shared {
     sink: Sink,
-    sealer: Sealer,
+    /// Of this gateway alone, where the operator pushes no keys.
+    own: Arc<Sealer>,
+    /// Made of the keys that the operator pushed last.
+    pushed: ArcSwapOption<(Arc<SealingKeys>, Arc<Sealer>)>,
     random: SystemRandom,
     upstreams: Upstreams,
     running: Running,
@@ -75,6 +80,7 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Context<'a> {
     shared: &'a Arc<Shared>,
+    sealer: &'a Sealer,
     key: &'a Arc<KeyNode>,
     grants: &'a [Grant<'a>],
     /// `/mcp/<server>`: names have no prefix.
@@ -101,7 +107,8 @@ impl Endpoint {
     pub fn new(sink: Sink, keys: &[[u8; KEY_LEN]]) -> Result<Self, SealError> {
         Ok(Endpoint(Arc::new(Shared {
             sink,
-            sealer: Sealer::new(keys)?,
+            own: Arc::new(Sealer::new(keys)?),
+            pushed: ArcSwapOption::empty(),
             random: SystemRandom::new(),
             upstreams: Upstreams::default(),
             running: Running::default(),
@@ -157,8 +164,10 @@ impl Endpoint {
             Ok(body) => body,
             Err(reply) => return http::json(reply),
         };
+        let sealer = self.0.sealer(&snapshot);
         let cx = Context {
             shared: &self.0,
+            sealer: &sealer,
             key: &caller,
             grants: &grants,
             single: server.is_some(),
@@ -166,7 +175,7 @@ impl Endpoint {
         };
         let principal = caller.id().as_str();
         let open = |token: &str| {
-            ClientSession::open(&self.0.sealer, principal, now_ms(), token)
+            ClientSession::open(&sealer, principal, now_ms(), token)
                 .inspect_err(
                     |e| tracing::debug!(key = principal, error = %e, "an MCP session id does not open"),
                 )
@@ -251,7 +260,33 @@ impl Context<'_> {
     }
 
     fn seal_session(self, session: &ClientSession) -> Result<String, SealError> {
-        session.seal(&self.shared.sealer, self.key.id().as_str(), now_ms(), self.nonce()?)
+        session.seal(self.sealer, self.key.id().as_str(), now_ms(), self.nonce()?)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// What seals and opens under this configuration: the keys of the installation, so that a session is at home at every
+    /// gateway, else this gateway's own.
+    fn sealer(&self, snapshot: &Snapshot) -> Arc<Sealer> {
+        let Some(keys) = &snapshot.sealing else { return self.own.clone() };
+        if let Some(pushed) = &*self.pushed.load()
+            && Arc::ptr_eq(&pushed.0, keys)
+        {
+            return pushed.1.clone();
+        }
+        match Sealer::new(&keys.keys) {
+            Ok(sealer) => {
+                let sealer = Arc::new(sealer);
+                self.pushed.store(Some(Arc::new((keys.clone(), sealer.clone()))));
+                sealer
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the installation's sealing keys cannot be used: this gateway's own key is");
+                self.own.clone()
+            }
+        }
     }
 }
 
@@ -277,7 +312,7 @@ impl Outcome {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("sealer", &self.sealer).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("own", &self.own).finish_non_exhaustive()
     }
 }
 

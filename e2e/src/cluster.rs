@@ -19,6 +19,7 @@ mod leash;
 mod tools;
 
 pub use audit::Asked;
+pub(crate) use tools::install;
 
 use crate::clients::{Ended, run};
 use anyhow::{Context, ensure};

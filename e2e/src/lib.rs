@@ -10,6 +10,7 @@
 //! - [`cluster`]: a real Kubernetes API server; [`helm`]: the charts on it
 //! - [`redis`]: a real Redis
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
+//! - [`control_plane`]: the real operator and real gateways against a real API server
 //! - [`http`]: what the fakes share
 //! - [`demo`]: `make demo`
 //! - [`bench`]: `make bench`; [`floor`]: the reverse proxy that does nothing, its floor
@@ -18,6 +19,7 @@ pub mod bench;
 pub mod client;
 pub mod clients;
 pub mod cluster;
+pub mod control_plane;
 pub mod demo;
 pub mod floor;
 pub mod gateway;

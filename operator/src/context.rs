@@ -1,6 +1,6 @@
 //! What every part of a running operator is given.
 
-use crate::{kubernetes::World, settings::Settings, xds::Nodes};
+use crate::{certificates::Certificates, kubernetes::World, leader::Lead, settings::Settings, xds::Nodes};
 use std::{fmt, sync::Arc};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,35 +16,21 @@ pub struct Context {
     pub world: watch::Receiver<Arc<World>>,
     /// The gateways that report to this replica.
     pub nodes: Arc<Nodes>,
-    /// Whether this replica holds the Lease: only then may it write.
-    pub leader: watch::Receiver<bool>,
+    /// Who leads: only then may this replica write.
+    pub lead: Lead,
+    /// The operator's certificate, and the authorities to trust.
+    pub certificates: Certificates,
     /// Cancelled when the process is to end.
     pub stop: CancellationToken,
 }
 
 // === impl Context ===
 
-impl Context {
-    /// Waits until this replica holds the Lease; false when it is to end instead.
-    pub async fn lead(&self) -> bool {
-        let mut leader = self.leader.clone();
-        tokio::select! {
-            held = leader.wait_for(|leads| *leads) => held.is_ok(),
-            () = self.stop.cancelled() => false,
-        }
-    }
-
-    /// Whether this replica holds the Lease now.
-    pub fn leads(&self) -> bool {
-        *self.leader.borrow()
-    }
-}
-
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("settings", &self.settings)
-            .field("leads", &self.leads())
+            .field("leads", &self.lead.leads())
             .finish_non_exhaustive()
     }
 }

@@ -1,10 +1,12 @@
 //! The control plane's program.
 //!
 //! # Layout
+//! - `run`: `tollgate-operator run`, in a cluster
 //! - `check`: `tollgate-operator check PATH…`
 //! - `serve`: `tollgate-operator serve --manifests DIR`, the form without a cluster
 
 mod check;
+mod run;
 mod serve;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +22,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch a cluster, serve gateways, write status.
+    Run(Box<run::Args>),
     /// Compile manifests offline and print what is said of each object; exit code 1 when one is refused.
     Check(check::Args),
     /// Serve a folder of manifests to gateways, without a cluster.
@@ -28,6 +32,7 @@ enum Command {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Args::parse().command {
+        Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::run(&args, &mut std::io::stdout().lock()),
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
     }

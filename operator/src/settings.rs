@@ -27,8 +27,14 @@ pub struct Settings {
     pub allowed_stdio_images: Vec<String>,
     /// The image of the data plane, for what is injected into pods.
     pub dataplane_image: Option<String>,
+    /// The MutatingWebhookConfiguration whose caBundle the leader writes.
+    pub webhook_configuration: Option<String>,
     /// How long a certificate of the own authority is valid.
     pub certificate_life: Duration,
+    /// Further names (or addresses) of the operator's certificate.
+    pub tls_names: Vec<String>,
+    /// Further names (or addresses) of the gateways' certificate.
+    pub gateway_tls_names: Vec<String>,
 }
 
 // === impl Settings ===
@@ -39,8 +45,18 @@ impl Settings {
         self.watch_namespaces.is_empty() || self.watch_namespaces.iter().any(|n| n == namespace)
     }
 
+    /// The names of the operator's certificate.
+    pub fn operator_names(&self) -> Vec<String> {
+        [self.names_of(&self.service), self.tls_names.clone()].concat()
+    }
+
+    /// The names of the gateways' certificate.
+    pub fn gateway_names(&self) -> Vec<String> {
+        [self.names_of(&self.gateway_service), self.gateway_tls_names.clone()].concat()
+    }
+
     /// The names by which a Service of the own namespace is called.
-    pub fn names_of(&self, service: &str) -> Vec<String> {
+    fn names_of(&self, service: &str) -> Vec<String> {
         let namespace = &self.namespace;
         vec![
             service.to_owned(),
@@ -48,5 +64,27 @@ impl Settings {
             format!("{service}.{namespace}.svc"),
             format!("{service}.{namespace}.svc.cluster.local"),
         ]
+    }
+
+    /// Settings of an operator without flags, for tests of its parts.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Settings {
+            namespace: "tollgate-system".to_owned(),
+            pod: "tollgate-operator-0".to_owned(),
+            pod_ip: None,
+            watch_namespaces: Vec::new(),
+            service: "tollgate-operator".to_owned(),
+            gateway_service: "tollgate".to_owned(),
+            gateway_service_accounts: vec!["tollgate-gateway".to_owned()],
+            audience: "tollgate".to_owned(),
+            allow_private_endpoints: false,
+            allowed_stdio_images: Vec::new(),
+            dataplane_image: None,
+            webhook_configuration: None,
+            certificate_life: Duration::from_secs(90 * 24 * 3600),
+            tls_names: Vec::new(),
+            gateway_tls_names: Vec::new(),
+        }
     }
 }

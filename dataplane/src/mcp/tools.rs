@@ -104,11 +104,11 @@ fn seal_cursor(cx: Context<'_>, name: &str) -> Result<String, RpcError> {
     let failed = |e| RpcError::new(INTERNAL, format!("No cursor could be made: {e}"));
     let (nonce, until) = (cx.nonce().map_err(failed)?, now_ms().saturating_add(CURSOR_MS));
     let principal = cx.key.id().as_str();
-    cx.shared.sealer.seal(Kind::Cursor, principal, until, nonce, name.as_bytes()).map_err(failed)
+    cx.sealer.seal(Kind::Cursor, principal, until, nonce, name.as_bytes()).map_err(failed)
 }
 
 fn open_cursor(cx: Context<'_>, cursor: &str) -> Result<String, RpcError> {
-    let opened = cx.shared.sealer.open(Kind::Cursor, cx.key.id().as_str(), now_ms(), cursor);
+    let opened = cx.sealer.open(Kind::Cursor, cx.key.id().as_str(), now_ms(), cursor);
     let name = opened.map_err(|e| RpcError::new(INVALID_PARAMS, format!("Invalid cursor: {e}")))?;
     String::from_utf8(name).map_err(|_| RpcError::new(INVALID_PARAMS, "Invalid cursor"))
 }

@@ -14,7 +14,7 @@ pub(super) fn repository() -> &'static Path {
 }
 
 /// Builds a part of `e2e/tools/install`, unless it is built, and answers its folder. The first time takes minutes.
-pub(super) async fn install(part: &str) -> anyhow::Result<PathBuf> {
+pub(crate) async fn install(part: &str) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(repository().join("e2e/tools/install"));
     command.arg(part).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let output = command.spawn().context("cannot start e2e/tools/install")?.wait_with_output().await?;

@@ -7,6 +7,7 @@ use super::{
     watches,
     world::{ObjectName, World},
 };
+use crate::telemetry::metrics;
 use kube::Client;
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::{
@@ -16,8 +17,11 @@ use tokio::{
     time::{Instant, Interval, interval, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use tollgate_crds::compile::Input;
-use tollgate_proto::{Resource, Resources};
+use tollgate_crds::{
+    compile::Input,
+    conditions::{ACCEPTED, Truth},
+};
+use tollgate_proto::{Kind, Resource, Resources};
 
 /// What comes of the watches.
 #[derive(Debug, Clone)]
@@ -44,7 +48,7 @@ struct Follow {
     index: Index,
     events: mpsc::Receiver<Event>,
     reads: Reads,
-    pushed: watch::Receiver<Vec<Resource>>,
+    pushed: watch::Receiver<Option<Vec<Resource>>>,
     /// When Secrets that could not be read are tried again.
     again: Option<Instant>,
     /// Until when what is known is held back for a Secret that was not looked for yet.
@@ -67,12 +71,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The wait before what the operator may not read is tried again.
 const REFUSED: Duration = Duration::from_secs(60);
 
-/// Follows these namespaces (none: all) until `stop`. `pushed` are resources that come from no object.
+/// Follows these namespaces (none: all) until `stop`. `pushed` are resources that come from no object; while they are not
+/// known, nothing is published.
 pub fn start(
     client: Client,
     namespaces: &[String],
     input: Input,
-    pushed: watch::Receiver<Vec<Resource>>,
+    pushed: watch::Receiver<Option<Vec<Resource>>>,
     stop: CancellationToken,
 ) -> Feed {
     let sources = watches::sources(namespaces);
@@ -107,7 +112,7 @@ pub fn start(
 
 impl Follow {
     async fn run(mut self) {
-        self.index.push(self.pushed.borrow_and_update().clone());
+        self.push();
         while self.step(None).await {
             let end = Instant::now() + PATIENCE;
             loop {
@@ -117,6 +122,12 @@ impl Follow {
                 }
             }
             self.settle();
+        }
+    }
+
+    fn push(&mut self) {
+        if let Some(resources) = self.pushed.borrow_and_update().clone() {
+            self.index.push(resources);
         }
     }
 
@@ -135,7 +146,7 @@ impl Follow {
                     self.index.read(&name, read);
                 }
                 changed = self.pushed.changed() => match changed {
-                    Ok(()) => self.index.push(self.pushed.borrow_and_update().clone()),
+                    Ok(()) => self.push(),
                     Err(_) => pending().await,
                 },
                 () = at(self.again) => self.again = None,
@@ -159,7 +170,8 @@ impl Follow {
             self.reads.add(self.index.to_read());
         }
         self.tell();
-        if self.index.is_changed() && self.index.incomplete().next().is_none() && !self.is_held() {
+        let complete = self.index.incomplete().next().is_none() && self.pushed.borrow().is_some();
+        if self.index.is_changed() && complete && !self.is_held() {
             self.publish();
         }
     }
@@ -185,6 +197,7 @@ impl Follow {
             let (keys, routes, servers) = (world.keys.len(), world.routes.len(), world.servers.len());
             let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             tracing::info!(keys, routes, servers, refused, took_ms, "the cluster's objects are compiled");
+            measure(&world);
             if before.resources != world.compiled.resources || !self.world.borrow().synced {
                 self.resources.send_replace(Arc::new(world.compiled.resources.clone()));
             }
@@ -197,6 +210,7 @@ impl Follow {
         let incomplete: Vec<_> = self.index.incomplete().map(ToString::to_string).collect();
         let words = match self.index.failure() {
             _ if !incomplete.is_empty() => format!("the first list of {}", incomplete.join(", ")),
+            _ if self.pushed.borrow().is_none() => "sealing keys and the cluster's token issuer".to_owned(),
             Some(failure) if self.index.is_unknown() => format!("Secrets that cannot be read: {failure}"),
             None if self.index.is_unknown() && !self.world.borrow().synced => "Secrets".to_owned(),
             _ => String::new(),
@@ -215,6 +229,19 @@ fn take(index: &mut Index, event: Event) {
         Event::Apply(source, observed) => index.apply(&source, observed),
         Event::Delete(watched, name) => index.delete(watched, &name),
         Event::Complete(source) => index.complete(&source),
+    }
+}
+
+/// Tells how many objects there are, and how many of them count.
+fn measure(world: &World) {
+    for kind in [Kind::VirtualKey, Kind::ProviderRoute, Kind::McpServer] {
+        let of_kind = || world.compiled.statuses.iter().filter(|status| status.kind == kind);
+        let accepted = of_kind().filter(|status| status.is_accepted()).count();
+        let all = of_kind().count();
+        metrics().objects(kind.as_str(), all);
+        for (status, count) in [(Truth::True, accepted), (Truth::False, all - accepted)] {
+            metrics().condition(kind.as_str(), ACCEPTED, status.as_str(), count);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tollgate_proto::{
-    Resources,
+    Kind, Resources,
     discovery::{
         MAX_MESSAGE,
         v1::{
@@ -197,7 +197,11 @@ impl Server {
             .inspect_err(|status| {
                 tracing::warn!(peer = ?request.remote_addr(), reason = status.message(), "a gateway is refused");
             })?;
-        let admitted = self.options.view.admit(&identity, &self.published.borrow());
+        let view = &self.options.view;
+        let admitted = match self.is_replica(&identity) {
+            true => Ok(()),
+            false => view.admit(&identity, &self.published.borrow()),
+        };
         if let Err(reason) = admitted {
             tracing::warn!(gateway = %identity, peer = ?request.remote_addr(), %reason, "a stranger is refused");
             return Err(Status::permission_denied(reason));
@@ -305,6 +309,7 @@ impl Session {
         loop {
             while let Some(response) = self.state.next(&want) {
                 deadline = Instant::now() + patience;
+                self.tell(&response);
                 match timeout(patience, self.responses.send(Ok(response))).await {
                     Ok(Ok(())) => {}
                     Ok(Err(_)) => return End::Quiet,
@@ -334,6 +339,18 @@ impl Session {
                 () = self.server.stop.cancelled() => return End::Quiet,
             }
         }
+    }
+
+    fn tell(&self, response: &DeltaDiscoveryResponse) {
+        let sizes = response.resources.iter().filter_map(|r| r.resource.as_ref()).map(|any| any.value.len());
+        tracing::debug!(
+            gateway = %self.identity,
+            resources = response.resources.len(),
+            removed = response.removed_resources.len(),
+            bytes = sizes.sum::<usize>(),
+            kind = Kind::of_type_url(&response.type_url).map_or("unknown", Kind::as_str),
+            "resources are sent"
+        );
     }
 
     fn see(&self, published: &mut watch::Receiver<Arc<Published>>) -> Arc<Published> {

@@ -1,0 +1,171 @@
+//! Who may connect, and what each gets.
+
+use crate::support::{Installation, key, route, until};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tollgate_e2e::control_plane::{AUDIENCE, GATEWAY_ACCOUNT, Options};
+use tollgate_proto::{
+    Kind,
+    discovery::v1::{DeltaDiscoveryRequest, aggregated_discovery_client::AggregatedDiscoveryClient},
+};
+use tonic::{
+    Code, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+async fn channel(installation: &Installation) -> Channel {
+    let authority = installation.plane.authority(installation.cluster).await.unwrap();
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority));
+    Endpoint::from_shared(installation.plane.xds_url())
+        .unwrap()
+        .tls_config(tls)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+/// What a client that shows this token gets of all kinds: `Kind namespace/name`.
+async fn gets(installation: &Installation, token: &str) -> Result<Vec<String>, Status> {
+    let (requests, receiver) = mpsc::channel(64);
+    for kind in Kind::ALL {
+        let subscribe = DeltaDiscoveryRequest { type_url: kind.type_url(), ..Default::default() };
+        requests.send(subscribe).await.unwrap();
+    }
+    let mut call = tonic::Request::new(ReceiverStream::new(receiver));
+    call.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut client = AggregatedDiscoveryClient::new(channel(installation).await);
+    let mut responses = client.delta_resources(call).await?.into_inner();
+    let mut got = Vec::new();
+    let mut complete = std::collections::BTreeSet::new();
+    while complete.len() < Kind::ALL.len() {
+        let response = responses.message().await?.expect("no end");
+        let answer = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..Default::default()
+        };
+        requests.send(answer).await.unwrap();
+        let kind = Kind::of_type_url(&response.type_url).unwrap();
+        got.extend(response.resources.iter().map(|r| format!("{kind} {}", r.name)));
+        if !response.more {
+            complete.insert(kind);
+        }
+    }
+    got.sort();
+    Ok(got)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_gateways_own_token_opens_the_stream() {
+    let installation = Installation::start_with(Options { gateways: 0, ..Options::default() }).await;
+    let (cluster, namespace) = (installation.cluster, installation.plane.namespace());
+    let good = cluster.token(namespace, GATEWAY_ACCOUNT, AUDIENCE).await.unwrap();
+    assert!(gets(&installation, &good).await.is_ok());
+    // Of the API server's own audience, of another audience, cut, changed, not a token.
+    let wrong = cluster.token(namespace, GATEWAY_ACCOUNT, "other").await.unwrap();
+    let mut changed = good.clone().into_bytes();
+    let middle = good.len() / 2;
+    changed[middle] = if changed[middle] == b'A' { b'B' } else { b'A' };
+    let changed = String::from_utf8(changed).unwrap();
+    // A token whose header and payload are ours, signed by somebody else.
+    let payload = good.split('.').nth(1).unwrap();
+    let forged = format!("eyJhbGciOiJub25lIn0.{payload}.");
+    for bad in [wrong.as_str(), &changed, &forged, &good[..good.len() - 4], "nothing"] {
+        let error = gets(&installation, bad).await.unwrap_err();
+        assert_eq!(error.code(), Code::Unauthenticated, "{error}");
+        assert!(!error.message().contains(bad), "{error}");
+    }
+    // A ServiceAccount of the cluster that is nobody here is told so.
+    let stranger = cluster.token(namespace, "stranger", AUDIENCE).await.unwrap();
+    let error = gets(&installation, &stranger).await.unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied, "{error}");
+    assert!(error.message().contains("is no gateway of this installation"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workloads_gateway_gets_its_own_keys_and_nothing_else() {
+    let installation = Installation::start_with(Options { gateways: 0, ..Options::default() }).await;
+    let (cluster, namespace) = (installation.cluster, installation.plane.namespace().to_owned());
+    let url = installation.provider.url();
+    let objects = [
+        "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: team}\nspec: {}\n---\n".to_owned(),
+        "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: mine}\nspec: {parentRef: {name: team}, serviceAccounts: [{name: devbox}], models: {allow: [main/*]}}\n---\n".to_owned(),
+        key("other", "parentRef: {name: team}, models: {allow: [secret/*]}"),
+        route("main", &url, ""),
+        route("secret", &url, ""),
+    ];
+    installation.apply(&objects.concat()).await;
+    let token = cluster.token(&namespace, "devbox", AUDIENCE).await.unwrap();
+    let mut seen = Vec::new();
+    until("the workload gets its own", async || {
+        seen = gets(&installation, &token).await.map_err(|e| e.to_string())?;
+        if seen.len() >= 5 { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    let own = [
+        format!("ProviderRoute {namespace}/main"),
+        format!("Secret {namespace}/main"),
+        "TokenIssuer cluster".to_owned(),
+        format!("VirtualKey {namespace}/mine"),
+        format!("VirtualKey {namespace}/team"),
+    ];
+    assert_eq!(seen, own);
+    // The installation's gateways get all of it, and what they seal with.
+    let gateway = cluster.token(&namespace, GATEWAY_ACCOUNT, AUDIENCE).await.unwrap();
+    let all = gets(&installation, &gateway).await.unwrap();
+    assert!(
+        all.contains(&format!("Secret {namespace}/secret"))
+            && all.contains(&"SealingKeys tollgate".to_owned()),
+        "{all:?}"
+    );
+    // Without the claim the workload is a stranger.
+    installation.kubectl(&["delete", "virtualkey", "mine"]).await;
+    until("it is a stranger", || async {
+        match gets(&installation, &token).await {
+            Err(error) if error.code() == Code::PermissionDenied => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_served_in_clear() {
+    let installation = Installation::start_with(Options { gateways: 0, ..Options::default() }).await;
+    let url = installation.plane.xds_url().replace("https://", "http://");
+    let connected = Endpoint::from_shared(url).unwrap().connect().await;
+    let token =
+        installation.cluster.token(installation.plane.namespace(), GATEWAY_ACCOUNT, AUDIENCE).await.unwrap();
+    if let Ok(channel) = connected {
+        let (_requests, receiver) = mpsc::channel::<DeltaDiscoveryRequest>(1);
+        let mut call = tonic::Request::new(ReceiverStream::new(receiver));
+        call.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let answer = AggregatedDiscoveryClient::new(channel).delta_resources(call).await;
+        assert!(answer.is_err(), "a plain stream was answered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_and_taken_while_streams_go_on() {
+    let short =
+        Options { gateways: 1, operator: vec!["--certificate-life=30".to_owned()], ..Options::default() };
+    let installation = Installation::start_with(short).await;
+    installation.basics().await;
+    let get = ["get", "secret", "tollgate-operator-tls", "-o", "jsonpath={.data.tls\\.crt}"];
+    let before = installation.kubectl(&get).await;
+    until("another certificate is issued", || async {
+        match installation.kubectl(&get).await == before {
+            true => Err("the same".to_owned()),
+            false => Ok(()),
+        }
+    })
+    .await;
+    installation.operator_says(&["a new certificate is in use"]).await;
+    // New connections are made by it, and what changes still arrives.
+    drop(channel(&installation).await);
+    installation
+        .kubectl(&["patch", "virtualkey", "k", "--type=merge", "-p", r#"{"spec":{"disabled":true}}"#])
+        .await;
+    installation.every_gateway("k", "main/claude-sonnet-4-5", 403).await;
+}
