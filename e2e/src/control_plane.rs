@@ -89,7 +89,10 @@ impl ControlPlane {
         let folder = tempfile::Builder::new().prefix("tollgate-control-plane-").tempdir()?;
         install(cluster, namespace, &options.watch).await?;
         let kubeconfig = cluster.kubeconfig_for(namespace, OPERATOR_ACCOUNT).await?;
-        let operators = (0..options.operators).map(|n| operator(n, namespace, &kubeconfig, &options));
+        let token = folder.path().join("operator-token");
+        std::fs::write(&token, cluster.token(namespace, OPERATOR_ACCOUNT, AUDIENCE).await?)?;
+        let token = token.display().to_string();
+        let operators = (0..options.operators).map(|n| operator(n, namespace, &kubeconfig, &token, &options));
         let operators = operators.collect::<anyhow::Result<Vec<_>>>()?;
         let service = Service::start(operators.iter().map(|(_, port)| *port).collect()).await?;
         let operators = operators.into_iter().map(|(process, _)| process).collect();
@@ -236,6 +239,7 @@ fn operator(
     n: usize,
     namespace: &str,
     kubeconfig: &std::path::Path,
+    token: &str,
     options: &Options,
 ) -> anyhow::Result<(Process, u16)> {
     let (xds, admin, webhook) = (free_port()?, free_port()?, free_port()?);
@@ -250,6 +254,7 @@ fn operator(
         "--tls-name=127.0.0.1".to_owned(),
         "--gateway-tls-name=127.0.0.1".to_owned(),
         "--lease-duration=6".to_owned(),
+        format!("--token-file={token}"),
         format!("--watch-namespace={namespace}"),
     ]
     .into();
