@@ -12,7 +12,7 @@ static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    tollgate_process::log::init(args.log_json(), "info,sqlx=warn");
+    tollgate_process::log::init(args.log_json(), "info,sqlx=warn,opentelemetry=warn");
     let outcome = match args.command {
         None => run::run(args),
         Some(Command::Relay(args)) => relay::run(args),

@@ -17,6 +17,9 @@ pub mod outbound;
 pub mod semconv;
 mod watched;
 
+#[cfg(test)]
+mod tests;
+
 use events::Event;
 use opentelemetry_sdk::trace::SdkTracer;
 use std::{

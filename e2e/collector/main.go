@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/otelcol"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
+	"go.opentelemetry.io/collector/service/telemetry"
 )
 
 func factories() (otelcol.Factories, error) {
@@ -20,6 +21,8 @@ func factories() (otelcol.Factories, error) {
 	if all.Receivers, err = otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory()); err != nil {
 		return all, err
 	}
+	// The collector itself is not measured.
+	all.Telemetry = telemetry.NewFactory(func() component.Config { return &struct{}{} })
 	all.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](fileExporter())
 	return all, err
 }

@@ -301,7 +301,7 @@ impl Log {
         let line = self.find(part)?;
         let at = line.find(part)? + part.rfind(' ')? + 1;
         let rest = line.get(at..)?;
-        let end = rest.find(|c: char| c.is_whitespace() || c == '\u{1b}').unwrap_or(rest.len());
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '\u{1b}' | '"')).unwrap_or(rest.len());
         rest.get(..end).map(str::to_owned)
     }
 }

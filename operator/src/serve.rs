@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    tollgate_process::log::init(args.log_json, "info");
+    tollgate_process::log::init(args.log_json, "info,opentelemetry=warn");
     let telemetry = telemetry::start("", args.admin_listen.is_some());
     let ended =
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(args, &telemetry));

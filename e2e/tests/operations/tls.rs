@@ -131,6 +131,7 @@ async fn a_certificate_that_cannot_be_used_is_said_at_once() -> anyhow::Result<(
     ];
     let mut process = crate::support::Process::start("tollgate-dataplane", &args, &[])?;
     assert!(!process.ended().await?.success());
-    assert!(process.log.text().contains("/nowhere/tls.crt"), "{}", process.log.text());
+    let told = || async { Ok(process.log.find("/nowhere/tls.crt").map(|_| ())) };
+    eventually("it says which file", told).await.with_context(|| process.log.text())?;
     Ok(())
 }

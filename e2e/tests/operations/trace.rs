@@ -50,7 +50,7 @@ impl Collector {
         let config = format!(
             "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\n\
              exporters: {{file: {{path: {:?}}}}}\n\
-             service:\n  telemetry: {{metrics: {{level: none}}}}\n  pipelines:\n    \
+             service:\n  pipelines:\n    \
              traces: {{receivers: [otlp], exporters: [file]}}\n    metrics: {{receivers: [otlp], exporters: [file]}}\n",
             file.display().to_string()
         );
