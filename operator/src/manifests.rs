@@ -136,6 +136,7 @@ impl Folder {
             said.extend(refused.chain(dangling).map(|p| format!("{status}: {}: {p}", p.reason)));
         }
         self.tell(said);
+        telemetry::metrics().statuses(&compiled.statuses);
         compiled.resources
     }
 

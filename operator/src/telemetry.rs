@@ -14,10 +14,15 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
     time::{Duration, Instant},
 };
+use tollgate_crds::{
+    compile::Status,
+    conditions::{ACCEPTED, RESOLVED_REFS},
+};
 use tollgate_process::{
     telemetry::{Options, Telemetry},
     trace::{self, Place},
 };
+use tollgate_proto::Kind;
 
 /// The service's name, unless `OTEL_SERVICE_NAME` says otherwise.
 pub const SERVICE: &str = "tollgate-operator";
@@ -163,6 +168,18 @@ impl Metrics {
             KeyValue::new(label::STATUS, status),
         ];
         self.conditions.record(count as u64, &labels);
+    }
+
+    /// What is said of all objects: how many there are, and how many are refused or refer to what is not there.
+    pub fn statuses(&self, statuses: &[Status]) {
+        for kind in [Kind::VirtualKey, Kind::ProviderRoute, Kind::McpServer] {
+            let of_kind = || statuses.iter().filter(|status| status.kind == kind);
+            let dangling = |status: &&Status| status.of_condition(RESOLVED_REFS).next().is_some();
+            self.objects(kind.as_str(), of_kind().count());
+            let refused = of_kind().filter(|status| !status.is_accepted()).count();
+            self.condition(kind.as_str(), ACCEPTED, "False", refused);
+            self.condition(kind.as_str(), RESOLVED_REFS, "False", of_kind().filter(dangling).count());
+        }
     }
 
     /// All objects were compiled.

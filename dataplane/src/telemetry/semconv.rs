@@ -67,7 +67,7 @@ pub mod attribute {
     pub const HTTP_STATUS: &str = "http.response.status_code";
     /// The path.
     pub const URL_PATH: &str = "url.path";
-    /// `http` or `https`.
+    /// The client's user agent.
     pub const USER_AGENT: &str = "user_agent.original";
     /// Which attempt at a provider this is, when not the first.
     pub const RESEND_COUNT: &str = "http.request.resend_count";

@@ -59,7 +59,14 @@ async fn without_an_operator_it_says_why_and_later_its_loss_changes_nothing() ->
     assert_eq!(metrics.sum("tollgate_xds_config_age_seconds", &[]), 0.0);
     assert!(metrics.sum("tollgate_xds_config_generation", &[]) >= 1.0);
 
-    // And goes.
+    // And goes. One of two gateways serves no configuration that is older than a second.
+    let strict_data = tempfile::tempdir()?;
+    let data = strict_data.path().display().to_string();
+    let args = ["--xds", &operator, "--xds-token-file", &token, "--data", &data, "--max-config-age", "1"];
+    let strict = Operated::unready(&args, &[]).await?;
+    strict.wait_ready().await?;
+    let strict_url = format!("{}/anthropic/v1/messages", strict.url);
+    strict.http.post(&strict_url, &[("x-api-key", KEY)], &body).await?.expect(200)?;
     serving.signal("-KILL").await?;
     serving.ended().await?;
     eventually("the loss is seen", || async {
@@ -70,6 +77,14 @@ async fn without_an_operator_it_says_why_and_later_its_loss_changes_nothing() ->
     .await?;
     assert_eq!(gateway.probe("/readyz").await?, (200, "ready\n".to_owned()));
     gateway.http.post(&messages, &[("x-api-key", KEY)], &body).await?.expect(200)?;
+    let refused = eventually("the configuration is too old", || async {
+        let answer = strict.http.post(&strict_url, &[("x-api-key", KEY)], &body).await?;
+        Ok((answer.status == 503).then_some(answer))
+    })
+    .await?;
+    assert!(refused.text().contains("--max-config-age"), "{}", refused.text());
+    assert_eq!(strict.probe("/readyz").await?.0, 200);
+    strict.stop().await?;
     gateway.stop().await
 }
 

@@ -37,7 +37,9 @@ impl Process {
     pub fn start(binary: &str, args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<Self> {
         let mut command = Command::new(beside(binary)?);
         command.args(args).env_clear().env("NO_COLOR", "1").env("PATH", "/usr/local/bin:/usr/bin:/bin");
-        command.env("TOLLGATE_LOG", "info,opentelemetry=warn,tollgate_dataplane=debug").envs(env.iter().copied());
+        command
+            .env("TOLLGATE_LOG", "info,opentelemetry=warn,tollgate_dataplane=debug")
+            .envs(env.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().with_context(|| format!("cannot start {binary}"))?;
         let log = Log::default();
