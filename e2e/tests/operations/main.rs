@@ -10,6 +10,7 @@
 
 mod drain;
 mod metrics;
+mod operator;
 mod readiness;
 mod rolling;
 mod support;

@@ -23,25 +23,25 @@ tools: [{server: db, allow: ["*"]}]
 "#;
 
 /// A collector that writes what it gets into a file.
-struct Collector {
+pub struct Collector {
     _child: Child,
-    endpoint: String,
+    pub endpoint: String,
     file: std::path::PathBuf,
 }
 
 #[derive(Debug, Clone)]
-struct Span {
-    name: String,
+pub struct Span {
+    pub name: String,
     kind: u64,
     trace: String,
     id: String,
     parent: String,
     attributes: Value,
-    service: String,
+    pub service: String,
 }
 
 impl Collector {
-    async fn start(dir: &Path) -> anyhow::Result<Self> {
+    pub async fn start(dir: &Path) -> anyhow::Result<Self> {
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/install");
         let installed = Command::new(tools).arg("collector").stderr(Stdio::inherit()).output().await?;
         anyhow::ensure!(installed.status.success(), "e2e/tools/install collector: {}", installed.status);
@@ -73,7 +73,7 @@ impl Collector {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<Span> {
         let mut all = Vec::new();
         for line in self.lines() {
             for resource in line["resourceSpans"].as_array().into_iter().flatten() {
@@ -101,7 +101,7 @@ impl Collector {
         all
     }
 
-    fn metric_names(&self) -> Vec<String> {
+    pub fn metric_names(&self) -> Vec<String> {
         let lines = self.lines();
         let scopes = lines.iter().flat_map(|line| line["resourceMetrics"].as_array()).flatten();
         let scopes = scopes.flat_map(|resource| resource["scopeMetrics"].as_array()).flatten();
