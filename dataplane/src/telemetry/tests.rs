@@ -78,7 +78,8 @@ fn series_are_bounded_whatever_clients_send() {
     }
     let text = tollgate_process::telemetry::text(&registry);
     let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
-    assert_eq!(count("gen_ai_client_operation_duration_seconds_count"), 301);
+    // One of the 300 is the model of the requests.
+    assert_eq!(count("gen_ai_client_operation_duration_seconds_count"), 300);
     assert_eq!(count("tollgate_cost_usd_total{"), 2);
     assert!(text.contains(r#"tollgate_key="_OTHER""#) && text.contains(r#"tollgate_key="default/0""#));
 }
