@@ -5,7 +5,7 @@
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Gauge, Histogram},
+    metrics::{Counter, Gauge, Histogram, Meter},
     trace::SpanKind,
 };
 use opentelemetry_sdk::trace::SdkTracer;
@@ -71,7 +71,7 @@ pub mod label {
 const COMPILE_BOUNDS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
-static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&global::meter(SERVICE)));
 
 /// The operator's instruments.
 #[derive(Debug)]
@@ -129,8 +129,7 @@ pub fn compiling<T>(compile: impl FnOnce() -> T) -> T {
 // === impl Metrics ===
 
 impl Metrics {
-    fn new() -> Self {
-        let meter = global::meter(SERVICE);
+    fn new(meter: &Meter) -> Self {
         let gauge =
             |name: &'static str, what: &'static str| meter.u64_gauge(name).with_description(what).build();
         let count =
@@ -226,18 +225,25 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
 
     #[test]
     fn what_is_measured_is_read_by_prometheus() {
-        let telemetry = start("operator-0", true);
-        metrics().objects("VirtualKey", 3);
-        metrics().condition("VirtualKey", "Ready", "False", 1);
-        metrics().compiled(Duration::from_millis(2));
-        metrics().gateways(2, &BTreeMap::from([("VirtualKey", 1)]));
-        metrics().published(7);
-        metrics().status_written("VirtualKey", "written");
-        metrics().leader(true);
-        let text = tollgate_process::telemetry::text(&telemetry.prometheus().unwrap());
+        let registry = prometheus::Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone());
+        let reader = exporter.scope_info_enabled(false).build().unwrap();
+        let provider = SdkMeterProvider::builder().with_reader(reader).build();
+        // Not the process's own: other tests write that one.
+        let metrics = Metrics::new(&provider.meter("test"));
+        metrics.objects("VirtualKey", 3);
+        metrics.condition("VirtualKey", "Ready", "False", 1);
+        metrics.compiled(Duration::from_millis(2));
+        metrics.gateways(2, &BTreeMap::from([("VirtualKey", 1)]));
+        metrics.published(7);
+        metrics.status_written("VirtualKey", "written");
+        metrics.leader(true);
+        let text = tollgate_process::telemetry::text(&registry);
         for line in [
             "tollgate_operator_objects{tollgate_kind=\"VirtualKey\"} 3",
             "tollgate_operator_compile_duration_seconds_bucket{le=\"0.0025\"} 1",
