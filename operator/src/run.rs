@@ -107,7 +107,7 @@ const END: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    tollgate_process::log::init(args.log_json, "info");
+    tollgate_process::log::init(args.log_json, "info,opentelemetry=warn");
     let telemetry = telemetry::start(&args.pod, true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(operate(args, &telemetry));
