@@ -5,7 +5,7 @@
 //! over what this gateway last knew to be spent. What they use is posted when Redis is back.
 
 use super::{Health, Held, Place, Refused};
-use crate::gateway::unix_ms;
+use crate::{gateway::unix_ms, telemetry};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
@@ -84,6 +84,29 @@ fn add(spent: &Mutex<Spent>, postings: &[Posting]) {
     }
 }
 
+/// A call of the store, measured.
+async fn measured<T>(
+    operation: &'static str,
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let began = Instant::now();
+    let outcome = call.await;
+    let failure = outcome.as_ref().err().filter(|error| error.is_store_failure());
+    telemetry::ledger_call(operation, began.elapsed(), failure.map(class));
+    outcome
+}
+
+/// What a failure is counted as.
+fn class(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Away(_) => "connection",
+        StoreError::Slow(_) => "timeout",
+        StoreError::Emptied => "emptied",
+        StoreError::WrongPolicy(_) => "eviction_policy",
+        _ => "other",
+    }
+}
+
 // === impl Shared ===
 
 impl fmt::Debug for Shared {
@@ -120,7 +143,7 @@ impl Shared {
 
     pub(super) async fn reserve(&self, levels: &[Level<'_>], ask: &Ask, deny: bool) -> Result<Held, Refused> {
         let ask = Ask { expires: self.expires(ask.now), ..*ask };
-        match self.store.reserve(levels, &ask).await {
+        match measured("reserve", self.store.reserve(levels, &ask)).await {
             Ok(decision) => {
                 if self.away.load(Relaxed) {
                     self.is_back();
@@ -207,7 +230,7 @@ impl Shared {
         let (store, spent) = (self.store.clone(), self.spent.clone());
         self.tasks.spawn_on(
             async move {
-                let posted = store.confirm(&settling).await;
+                let posted = measured("settle", store.confirm(&settling)).await;
                 drop(slot);
                 match posted {
                     Ok(Some(settled)) => {
@@ -238,7 +261,7 @@ impl Shared {
         self.tasks.spawn_on(
             async move {
                 // What fails is repeated by the tick.
-                store.confirm_cancel(&cancelling, now).await.ok();
+                measured("cancel", store.confirm_cancel(&cancelling, now)).await.ok();
                 drop(slot);
             },
             &self.runtime,
