@@ -11,6 +11,7 @@
 )]
 
 mod admission;
+mod arguments;
 mod install;
 mod rights;
 mod support;
