@@ -7,16 +7,19 @@
 //! - here: what is injected, by the operator's settings; the addresses of the webhook
 //! - [`pod`]: the patch of one pod (pure); `annotations`: what its annotations ask for; `relay`: the container
 //! - [`review`]: an AdmissionReview in, an AdmissionReview out (pure)
-//! - [`serve`]: HTTPS
+//! - [`serve`]: HTTPS; [`start`]: the task of a running operator
 
 mod annotations;
 pub mod pod;
 mod relay;
 pub mod review;
 pub mod serve;
+mod start;
 
 #[cfg(test)]
 mod tests;
+
+pub use start::start;
 
 /// The label whose value `enabled` asks for the relay.
 pub const LABEL: &str = "tollgate.dev/inject";

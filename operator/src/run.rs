@@ -19,12 +19,13 @@ use tollgate_crds::{
 use tollgate_operator::{
     certificates,
     context::Context,
+    inject,
     kubernetes::{self, Feed},
     lead, leader,
     passing::{self, Passing},
     pushed,
     settings::Settings,
-    telemetry,
+    stdio, telemetry,
     xds::{self, ByNode, Server, TokenReviews, listen::CertificateSource},
 };
 use tollgate_process::{
@@ -173,7 +174,21 @@ async fn start_parts(args: &Args, context: &Context) -> anyhow::Result<Vec<JoinH
         passing: Some(passing),
         stop: context.stop.clone(),
     });
-    Ok(vec![lead])
+    let (servers, _) = stdio::start(context.clone());
+    let mut parts = vec![lead, servers];
+    if args.dataplane_image.is_some() {
+        let listener = listen(args.webhook_listen).await?;
+        tracing::info!("the webhook is on https://{}{}", listener.local_addr()?, inject::PATH);
+        parts.push(tokio::spawn(injecting(context.clone(), listener)));
+    }
+    Ok(parts)
+}
+
+/// Serves the webhook. An operator that cannot still serves gateways: pods with the label wait meanwhile.
+async fn injecting(context: Context, listener: TcpListener) {
+    if let Err(error) = inject::start(context, listener).await {
+        tracing::error!(error = format!("{error:#}"), "the webhook does not serve");
+    }
 }
 
 /// Serves gateways, once there is something to serve and a certificate to serve it with.

@@ -6,15 +6,18 @@
 //!
 //! # Layout
 //! - [`objects`]: what a server needs (pure); [`apply`]: writing and removing it; [`health`]: what became of it
+//! - [`start`]: the task of the leader
 
 pub mod apply;
 pub mod health;
 pub mod objects;
+mod run;
 
 #[cfg(test)]
 mod tests;
 
 pub use objects::SERVER_LABEL;
+pub use run::start;
 
 /// What objects depend on besides their server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -102,11 +102,11 @@ fn what_is_no_resource_is_rejected_alone() {
 fn the_initial_state_of_every_type_is_waited_for() {
     let mut applier = Applier::default();
     for (left, kind) in Kind::ALL.into_iter().enumerate() {
-        assert_eq!(applier.missing().len(), 4 - left);
+        assert_eq!(applier.missing().len(), Kind::ALL.len() - left);
         let type_url = kind.type_url();
         let part = DeltaDiscoveryResponse { type_url: type_url.clone(), more: true, ..Default::default() };
         applier.apply(part);
-        assert_eq!(applier.missing().len(), 4 - left, "there is more");
+        assert_eq!(applier.missing().len(), Kind::ALL.len() - left, "there is more");
         let applied = applier.apply(DeltaDiscoveryResponse { type_url, ..Default::default() });
         assert!(!applied.changed && applied.answer.error_detail.is_none());
     }
@@ -126,5 +126,5 @@ fn what_was_saved_is_in_force_again_with_its_versions() {
     again.restore(applier.save());
     assert_eq!(again.standing(), applier.standing());
     assert!(has(&again, "a") && has(&again, "b"));
-    assert_eq!(again.missing().len(), 4, "a saved state is not the operator's");
+    assert_eq!(again.missing().len(), Kind::ALL.len(), "a saved state is not the operator's");
 }
