@@ -171,7 +171,9 @@ impl Planner {
     pub fn written(&mut self, patch: &Patch, outcome: Option<Object>, now: Instant) {
         let Some(track) = self.tracks.get_mut(&patch.id) else { return };
         track.backoff = Backoff::default();
-        track.told = Some(now);
+        if patch.urgency == Urgency::Later {
+            track.told = Some(now);
+        }
         track.written = outcome.map(|outcome| Written { base: patch.base.clone(), outcome });
     }
 
