@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench crds images prices fuzz redis tools
+.PHONY: help demo test check fmt bench crds images e2e-cluster rbac prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -13,7 +13,7 @@ REGISTRY ?= ghcr.io/tollgate
 TAG ?= 0.1.0
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end by itself)
 	$(CARGO) build -p tollgate-dataplane -p tollgate-e2e --bins
@@ -49,6 +49,14 @@ images: ## Build static programs and pack them into target/images/{operator,data
 
 prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)
 	dataplane/translate/data/refresh $(VERSION)
+
+e2e-cluster: ## Real pods: the charts on a Kubernetes built from source (root; writes docs/results)
+	e2e/tools/install cluster node helm > /dev/null
+	$(CARGO) build --workspace --bins
+	TOLLGATE_RESULTS=1 $(CARGO) test --workspace --features tollgate-e2e/level2 --test level2 -- --nocapture
+
+rbac: ## Whether the operator's rights are exactly what it used in all tests against an API server
+	e2e/tools/rbac $(TARGET)
 
 fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60
 	e2e/tools/fuzz $(FUZZ_SECONDS)

@@ -10,20 +10,23 @@
 //! - `control`: etcd and the API server as processes; `leash`: processes that cannot outlive this one
 //! - `identity`: service accounts, their tokens and kubeconfigs
 //! - [`audit`]: who asked the API server for what
+//! - [`node`]: a cluster that runs pods
 //! - `tools`: where the programs are
 
 pub mod audit;
 mod control;
 mod identity;
 mod leash;
+pub mod node;
 mod tools;
 
 pub use audit::Asked;
+pub use node::Node;
 pub(crate) use tools::install;
 
 use crate::clients::{Ended, run};
 use anyhow::{Context, ensure};
-use control::ControlPlane;
+use control::{ControlPlane, Form};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Config,
@@ -62,7 +65,7 @@ impl Cluster {
             return Ok(Cluster { kubeconfig: kubeconfig.into(), kubectl, own: None, folder });
         }
         let programs = tools::install("cluster").await?;
-        let own = ControlPlane::start(&programs, folder.path()).await?;
+        let own = ControlPlane::start(&programs, folder.path(), &Form::bare()).await?;
         let kubectl = tools::on_path("kubectl").unwrap_or_else(|| programs.join("kubectl"));
         Ok(Cluster { kubeconfig: own.kubeconfig(), kubectl, own: Some(own), folder })
     }

@@ -9,6 +9,7 @@
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
 //! - [`cluster`]: a real Kubernetes API server; [`helm`]: the charts on it
 //! - [`redis`]: a real Redis
+//! - [`rbac`]: the operator's rights beside what it used
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`control_plane`]: the real operator and real gateways against a real API server
 //! - [`http`]: what the fakes share
@@ -29,4 +30,5 @@ pub mod lab;
 pub mod mcp_server;
 pub mod postgres;
 pub mod provider;
+pub mod rbac;
 pub mod redis;

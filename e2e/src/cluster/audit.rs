@@ -70,7 +70,7 @@ struct Answer {
 }
 
 /// The requests of a log, in the order of their first answers. A watch counts once, from its beginning.
-pub(super) fn read(log: &Path) -> anyhow::Result<Vec<Asked>> {
+pub fn read(log: &Path) -> anyhow::Result<Vec<Asked>> {
     let text = std::fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
     let mut seen = BTreeMap::new();
     let mut all: Vec<Asked> = Vec::new();

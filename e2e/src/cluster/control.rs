@@ -16,6 +16,7 @@ pub(super) const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// A user in `system:masters`; the token is this cluster's own.
 const ADMIN: &str = "tollgate-e2e-admin";
+const ADMIN_FILE: &str = "admin.kubeconfig";
 
 /// How often free ports are asked for: another process may take one before the server does.
 const ATTEMPTS: usize = 3;
@@ -27,6 +28,17 @@ omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 ";
 
+/// What differs between clusters with and without a node.
+#[derive(Debug, Clone)]
+pub(super) struct Form<'a> {
+    /// Where the API server listens.
+    pub(super) address: &'a str,
+    /// Further users: the file of their kubeconfig, name and group.
+    pub(super) users: &'a [(&'a str, &'a str, &'a str)],
+    /// Further arguments of the API server.
+    pub(super) more: Vec<String>,
+}
+
 /// A running control plane; dropping it kills both processes.
 #[derive(Debug)]
 pub(super) struct ControlPlane {
@@ -35,19 +47,32 @@ pub(super) struct ControlPlane {
     _etcd: Leashed,
     program: PathBuf,
     folder: PathBuf,
-    etcd_port: u16,
-    port: u16,
+    kubeconfigs: Vec<(String, String)>,
+    arguments: Vec<String>,
+    url: String,
+}
+
+// === impl Form ===
+
+impl Form<'_> {
+    /// An API server alone.
+    pub(super) fn bare() -> Self {
+        // Nobody makes the default service accounts here, and without them this plug-in refuses every pod.
+        let more =
+            vec!["--disable-admission-plugins=ServiceAccount".into(), "--authorization-mode=RBAC".into()];
+        Form { address: "127.0.0.1", users: &[], more }
+    }
 }
 
 // === impl ControlPlane ===
 
 impl ControlPlane {
     /// Starts both from the programs in a folder, with all files in another, and waits until they are ready.
-    pub(super) async fn start(programs: &Path, folder: &Path) -> anyhow::Result<Self> {
-        write_keys(folder)?;
+    pub(super) async fn start(programs: &Path, folder: &Path, form: &Form<'_>) -> anyhow::Result<Self> {
+        let kubeconfigs = write_keys(folder, form.users)?;
         let mut failed = None;
         for _ in 0..ATTEMPTS {
-            match Self::attempt(programs, folder).await {
+            match Self::attempt(programs, folder, form, kubeconfigs.clone()).await {
                 Err(error) if format!("{error:#}").contains("address already in use") => failed = Some(error),
                 done => return done,
             }
@@ -55,20 +80,28 @@ impl ControlPlane {
         Err(failed.context("no attempt to start was made")?)
     }
 
-    async fn attempt(programs: &Path, folder: &Path) -> anyhow::Result<Self> {
+    async fn attempt(
+        programs: &Path,
+        folder: &Path,
+        form: &Form<'_>,
+        kubeconfigs: Vec<(String, String)>,
+    ) -> anyhow::Result<Self> {
         let [etcd_port, peer_port, port] = free_ports()?;
         let etcd =
             Leashed::start(&programs.join("etcd"), "etcd", etcd_arguments(etcd_port, peer_port), folder)?;
         let program = programs.join("kube-apiserver");
+        let arguments = api_server_arguments(folder, etcd_port, port, form);
+        let url = format!("https://{}:{port}", form.address);
         let folder = folder.to_owned();
-        let plane = ControlPlane { api: Mutex::new(None), _etcd: etcd, program, folder, etcd_port, port };
+        let api = Mutex::new(None);
+        let plane = ControlPlane { api, _etcd: etcd, program, folder, kubeconfigs, arguments, url };
         plane.start_api_server().await?;
         Ok(plane)
     }
 
     /// The administrator's kubeconfig.
     pub(super) fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("admin.kubeconfig")
+        self.folder.join(ADMIN_FILE)
     }
 
     /// One JSON object a line.
@@ -81,8 +114,7 @@ impl ControlPlane {
     }
 
     pub(super) async fn start_api_server(&self) -> anyhow::Result<()> {
-        let arguments = api_server_arguments(&self.folder, self.etcd_port, self.port);
-        let api = Leashed::start(&self.program, "kube-apiserver", arguments, &self.folder)?;
+        let api = Leashed::start(&self.program, "kube-apiserver", self.arguments.clone(), &self.folder)?;
         *self.api.lock() = Some(api);
         eventually("the API server is ready", || self.ready()).await
     }
@@ -93,10 +125,10 @@ impl ControlPlane {
         if !self.folder.join("certificates/apiserver.key").exists() {
             return Ok(None);
         }
-        let url = format!("https://127.0.0.1:{}", self.port);
-        let token = std::fs::read_to_string(self.folder.join("admin.token"))?;
         let certificate = self.folder.join("certificates/apiserver.crt");
-        std::fs::write(self.kubeconfig(), kubeconfig(&url, &certificate, &token))?;
+        for (file, token) in &self.kubeconfigs {
+            std::fs::write(self.folder.join(file), kubeconfig(&self.url, &certificate, token))?;
+        }
         let client = super::client(&self.kubeconfig()).await?;
         let ready = client.request_text(http::Request::get("/readyz").body(Vec::new())?).await;
         Ok(ready.is_ok_and(|text| text == "ok").then_some(()))
@@ -114,16 +146,21 @@ pub(super) fn kubeconfig(url: &str, certificate: &Path, token: &str) -> String {
     )
 }
 
-fn write_keys(folder: &Path) -> anyhow::Result<()> {
+/// Answers the kubeconfigs to write, each with its token.
+fn write_keys(folder: &Path, users: &[(&str, &str, &str)]) -> anyhow::Result<Vec<(String, String)>> {
     let key = folder.join("service-account.key");
     let made = Command::new("openssl").arg("genrsa").arg("-out").arg(&key).arg("2048").output();
     let made = made.context("cannot run openssl: e2e/tools/install cluster installs it")?;
     ensure!(made.status.success(), "openssl genrsa: {}", String::from_utf8_lossy(&made.stderr));
-    let token = Uuid::new_v4().simple().to_string();
-    std::fs::write(folder.join("tokens.csv"), format!("{token},{ADMIN},1,system:masters\n"))?;
-    std::fs::write(folder.join("admin.token"), token)?;
+    let (mut table, mut kubeconfigs) = (String::new(), Vec::new());
+    for (file, user, group) in [(ADMIN_FILE, ADMIN, "system:masters")].iter().chain(users) {
+        let token = Uuid::new_v4().simple().to_string();
+        table.push_str(&format!("{token},{user},{user},{group}\n"));
+        kubeconfigs.push(((*file).to_owned(), token));
+    }
+    std::fs::write(folder.join("tokens.csv"), table)?;
     std::fs::write(folder.join("audit-policy.yaml"), AUDIT_POLICY)?;
-    Ok(())
+    Ok(kubeconfigs)
 }
 
 fn etcd_arguments(port: u16, peer_port: u16) -> Vec<String> {
@@ -140,25 +177,24 @@ fn etcd_arguments(port: u16, peer_port: u16) -> Vec<String> {
     ]
 }
 
-fn api_server_arguments(folder: &Path, etcd_port: u16, port: u16) -> Vec<String> {
+fn api_server_arguments(folder: &Path, etcd_port: u16, port: u16, form: &Form<'_>) -> Vec<String> {
     let file = |name: &str| folder.join(name).display().to_string();
-    vec![
+    let mut arguments = vec![
         format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
-        "--bind-address=127.0.0.1".into(),
+        format!("--bind-address={}", form.address),
         format!("--secure-port={port}"),
         format!("--cert-dir={}", file("certificates")),
-        "--authorization-mode=RBAC".into(),
         format!("--token-auth-file={}", file("tokens.csv")),
         format!("--service-account-issuer={ISSUER}"),
         format!("--service-account-key-file={}", file("service-account.key")),
         format!("--service-account-signing-key-file={}", file("service-account.key")),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
-        // Nobody makes the default service accounts here, and without them this plug-in refuses every pod.
-        "--disable-admission-plugins=ServiceAccount".into(),
         format!("--audit-policy-file={}", file("audit-policy.yaml")),
         format!("--audit-log-path={}", file("audit.log")),
         "--audit-log-mode=blocking-strict".into(), // what a test asked is in the log when it has the answer
-    ]
+    ];
+    arguments.extend(form.more.iter().cloned());
+    arguments
 }
 
 /// Ports that nobody listens on at the moment, all different.

@@ -8,6 +8,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io::Write,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
 };
@@ -28,6 +29,9 @@ pub(super) struct Folder {
     shell: Option<(Child, ChildStdin)>,
 }
 
+/// Names a folder that collects the audit logs of all clusters, for `make rbac`.
+const AUDIT: &str = "TOLLGATE_AUDIT";
+
 /// Starts "$@", and kills it when standard input ends. Ends when it ends, with its status.
 const HOLD: &str = r#"
 exec 3<&0 < /dev/null
@@ -38,9 +42,12 @@ wait $server; status=$?
 kill $watch 2> /dev/null
 exit $status"#;
 
-/// Removes $1 when standard input ends, unless that says `keep`. What still writes there is about to be killed.
+/// Removes $1 when standard input ends, unless that says `keep`. What still writes there is about to be killed. Its audit
+/// log goes to $2 before, when there is such a folder.
 const REMOVE: &str = r#"
-read -r word; [ "$word" != keep ] || exit 0
+read -r word
+[ -z "$2" ] || cp "$1/audit.log" "$2/$(basename "$1").log"
+[ "$word" != keep ] || exit 0
 for _ in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2> /dev/null && exit; sleep 0.2; done"#;
 
 // === impl Leashed ===
@@ -58,6 +65,7 @@ impl Leashed {
         let mut command = Command::new("sh");
         command.args(["-c", HOLD, name]).arg(program).args(arguments.into_iter().map(Into::into));
         command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out).current_dir(folder);
+        command.process_group(0); // what ends a whole group (^C, timeout) must not end the shell before it has cleaned up
         let mut shell = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let leash = shell.stdin.take();
         Ok(Leashed { name: name.to_owned(), shell, leash, log })
@@ -94,9 +102,9 @@ impl Folder {
             return Ok(Folder { path, shell: None });
         }
         let mut command = Command::new("sh");
-        command.args(["-c", REMOVE, "sh"]).arg(&path);
+        command.args(["-c", REMOVE, "sh"]).arg(&path).arg(std::env::var_os(AUDIT).unwrap_or_default());
         // A test runner waits for whoever holds its output.
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let mut shell = command.spawn().context("cannot start sh")?;
         let leash = shell.stdin.take().context("sh has no standard input")?;
         Ok(Folder { path, shell: Some((shell, leash)) })

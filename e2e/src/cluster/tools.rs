@@ -15,13 +15,16 @@ pub(super) fn repository() -> &'static Path {
 
 /// Builds a part of `e2e/tools/install`, unless it is built, and answers its folder. The first time takes minutes.
 pub(crate) async fn install(part: &str) -> anyhow::Result<PathBuf> {
+    install_all(part).await?.pop().with_context(|| format!("e2e/tools/install {part} named no folder"))
+}
+
+/// The same for a part with several folders.
+pub(super) async fn install_all(part: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut command = Command::new(repository().join("e2e/tools/install"));
     command.arg(part).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     let output = command.spawn().context("cannot start e2e/tools/install")?.wait_with_output().await?;
     ensure!(output.status.success(), "e2e/tools/install {part}: {}", output.status);
-    let folder = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    ensure!(folder.is_dir(), "e2e/tools/install {part} named no folder but {:?}", folder.display());
-    Ok(folder)
+    Ok(String::from_utf8(output.stdout)?.lines().map(PathBuf::from).collect())
 }
 
 /// A program on `PATH`.

@@ -1,5 +1,5 @@
-// The DNS server of a test cluster, with no more than it needs.
-module tollgate.dev/e2e/tools/coredns
+// The DNS server and the pause program of a test cluster, with no more than they need.
+module tollgate.dev/e2e/tools/node
 
 go 1.26.0
 
