@@ -290,10 +290,13 @@ impl Shared {
                 if self.away.load(Relaxed) || self.trouble.lock().is_some() {
                     self.is_back();
                 }
+                if !self.settings.drained {
+                    return dead;
+                }
                 for Expired { id, .. } in &dead {
                     tracing::warn!(%id, "a hold died without a settle: charged what it had used");
                 }
-                if self.settings.drained { Vec::new() } else { dead }
+                Vec::new()
             }
             Err(error) if error.is_store_failure() => {
                 self.is_away(&error);

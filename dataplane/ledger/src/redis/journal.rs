@@ -240,7 +240,7 @@ impl Journal {
 
     /// Settles that are not confirmed and that nobody is sending.
     pub(super) fn unconfirmed(&self) -> Vec<(Uuid, Settle)> {
-        self.settles(|settle| !settle.confirmed && !(settle.in_hand && settle.at.elapsed() < IN_HAND))
+        self.settles(|settle| !settle.confirmed && (!settle.in_hand || settle.at.elapsed() >= IN_HAND))
     }
 
     /// How many settles are not confirmed.

@@ -18,7 +18,7 @@
 local MAX = 9007199254740991
 local MINUTE = 60000000
 local DAY = 86400000
-local KEEP_SETTLED = 120000
+local KEEP_SETTLED = 3600000 -- a settle whose answer was lost is repeated when Redis is back, and must not count twice
 local base = KEYS[1]
 local call, format, fmod = redis.call, string.format, math.fmod
 

@@ -36,10 +36,10 @@ impl RedisStore {
 
     /// The states of the budgets of many keys of one tree, in their order: few calls, where [`RedisStore::state`] makes three
     /// for each. Keys that live in another tree now are asked for there.
-    pub async fn states<'b>(
+    pub async fn states(
         &self,
         root: &str,
-        keys: &[(&str, &[&'b Budget])],
+        keys: &[(&str, &[&Budget])],
         now: i64,
     ) -> Result<Vec<Vec<BudgetState>>, StoreError> {
         let mut out = Vec::with_capacity(keys.len());
