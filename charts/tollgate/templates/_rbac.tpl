@@ -48,14 +48,14 @@
   resources: [secrets]
   resourceNames: [tollgate-ca, tollgate-operator-tls, tollgate-gateway-tls, tollgate-sealing]
   verbs: [list, watch, update]
-# certificates: the authority's certificate, for gateways and relays; inject: put into pods.
+# certificates: the authority's certificate, for gateways and relays.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [create]
 - apiGroups: [""]
   resources: [configmaps]
   resourceNames: [tollgate-ca]
-  verbs: [get, patch]
+  verbs: [patch]
 {{- end -}}
 
 {{- /* What is not in any namespace. */}}
