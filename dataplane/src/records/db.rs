@@ -9,8 +9,9 @@ mod sql;
 pub(crate) use row::Row;
 pub(crate) use sql::{Sql, Value};
 
+use super::postgres;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction, pool::PoolConnection};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(crate) enum Dialect {
 #[derive(Debug, Clone)]
 pub(crate) enum Pool {
     Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Postgres(PgPool, Arc<postgres::Options>),
 }
 
 /// A transaction; rolled back when dropped.
@@ -42,7 +43,7 @@ impl Pool {
     pub(crate) fn dialect(&self) -> Dialect {
         match self {
             Pool::Sqlite(_) => Dialect::Sqlite,
-            Pool::Postgres(_) => Dialect::Postgres,
+            Pool::Postgres(..) => Dialect::Postgres,
         }
     }
 
@@ -54,7 +55,10 @@ impl Pool {
     pub(crate) async fn begin(&self) -> sqlx::Result<Tx> {
         Ok(match self {
             Pool::Sqlite(pool) => Tx::Sqlite(patiently(pool.begin()).await?),
-            Pool::Postgres(pool) => Tx::Postgres(patiently(pool.begin()).await?),
+            Pool::Postgres(pool, options) => match patiently(pool.begin()).await {
+                Err(error) if renewed(&error, pool, options) => Tx::Postgres(patiently(pool.begin()).await?),
+                tx => Tx::Postgres(tx?),
+            },
         })
     }
 
@@ -64,9 +68,14 @@ impl Pool {
                 let mut conn: PoolConnection<Sqlite> = pool.acquire().await?;
                 Ok(sql.sqlite()?.fetch_all(&mut *conn).await?.into_iter().map(Row::Sqlite).collect())
             }
-            Pool::Postgres(pool) => {
-                let query = sql.postgres()?;
-                let rows = patiently(query.fetch_all(pool)).await?;
+            Pool::Postgres(pool, options) => {
+                let again = sql.clone();
+                let rows = match patiently(sql.postgres()?.fetch_all(pool)).await {
+                    Err(error) if renewed(&error, pool, options) => {
+                        patiently(again.postgres()?.fetch_all(pool)).await?
+                    }
+                    rows => rows?,
+                };
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }
@@ -79,14 +88,23 @@ impl Pool {
     pub(crate) async fn execute(&self, sql: Sql) -> sqlx::Result<u64> {
         match self {
             Pool::Sqlite(pool) => Ok(sql.sqlite()?.execute(pool).await?.rows_affected()),
-            Pool::Postgres(pool) => Ok(patiently(sql.postgres()?.execute(pool)).await?.rows_affected()),
+            Pool::Postgres(pool, options) => {
+                let again = sql.clone();
+                let done = match patiently(sql.postgres()?.execute(pool)).await {
+                    Err(error) if renewed(&error, pool, options) => {
+                        patiently(again.postgres()?.execute(pool)).await?
+                    }
+                    done => done?,
+                };
+                Ok(done.rows_affected())
+            }
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
             Pool::Sqlite(pool) => pool.close().await,
-            Pool::Postgres(pool) => pool.close().await,
+            Pool::Postgres(pool, _) => pool.close().await,
         }
     }
 }
@@ -134,6 +152,19 @@ impl Tx {
             Tx::Postgres(tx) => patiently(tx.rollback()).await,
         }
     }
+}
+
+/// Whether it is worth another try because PostgreSQL did not accept the password it was given, and it was read anew: it may
+/// have been rotated.
+fn renewed(error: &sqlx::Error, pool: &PgPool, options: &postgres::Options) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    if !error.code().is_some_and(|code| code.starts_with("28")) {
+        return false;
+    }
+    options.renew(pool).unwrap_or_else(|unreadable| {
+        tracing::warn!(error = %unreadable, "PostgreSQL's password cannot be read anew");
+        false
+    })
 }
 
 async fn patiently<T>(answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

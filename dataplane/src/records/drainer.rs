@@ -47,7 +47,6 @@ const TRIES: u32 = 5;
 pub struct Drainer {
     redis: Arc<RedisStore>,
     pool: Pool,
-    options: postgres::Options,
     trees: Trees,
     lease: Lease,
     stats: Arc<DrainStats>,
@@ -76,7 +75,6 @@ impl Drainer {
         Ok(Drainer {
             redis,
             pool: options.pools()?.writer,
-            options: options.clone(),
             trees: Trees::default(),
             lease: Lease::new("drainer", node),
             stats: Arc::default(),
@@ -104,9 +102,6 @@ impl Drainer {
                 Err(error) => {
                     tracing::warn!(%error, "billing records wait in the ledger's stream");
                     self.stats.ill(error.to_string());
-                    if let Err(error) = self.options.renew(&self.pool) {
-                        tracing::warn!(%error, "PostgreSQL's password cannot be read anew");
-                    }
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }

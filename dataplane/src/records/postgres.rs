@@ -21,10 +21,10 @@ pub(crate) mod write;
 
 use super::db::{Pool, Value};
 use sqlx::{
-    ConnectOptions as _, Executor as _,
+    ConnectOptions as _, Executor as _, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use std::{fmt, path::PathBuf, str::FromStr as _, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
 
 /// How PostgreSQL is reached.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Options {
     pub password_file: Option<PathBuf>,
     /// File of the authorities (PEM) to trust beside the public ones.
     pub ca: Option<PathBuf>,
-    /// Connections of this process at most, one of which is the writer's.
+    /// Connections for records of this process at most; a drainer has its own.
     pub connections: u32,
     /// The folder where records wait while PostgreSQL is away; `None`: they wait in memory only.
     pub spill: Option<PathBuf>,
@@ -68,8 +68,8 @@ pub(crate) struct Pools {
     pub(crate) readers: Pool,
 }
 
-/// The writers' connections: one for records, one for the stream's charges, one for what happens once in a while.
-const WRITERS: u32 = 3;
+/// The writer's connections: one for records, one to spare.
+const WRITERS: u32 = 2;
 /// How long connecting, or waiting for a free connection, may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// What each session is told. A page's query, or a batch, that takes longer than this is given up by the server itself; a
@@ -123,15 +123,17 @@ impl Options {
     pub(crate) fn pools(&self) -> Result<Pools, OptionsError> {
         let connect = self.connect()?;
         let readers = self.connections.saturating_sub(WRITERS).max(2);
+        let pool = |most, connect| Pool::Postgres(pool(most, connect), Arc::new(self.clone()));
         Ok(Pools { writer: pool(WRITERS, connect.clone()), readers: pool(readers, connect) })
     }
 
-    /// Reads password and authorities anew: for the connections that will be made.
-    pub(crate) fn renew(&self, pool: &Pool) -> Result<(), OptionsError> {
-        if let (Pool::Postgres(pool), Some(_)) = (pool, self.password_file.as_ref().or(self.ca.as_ref())) {
+    /// Reads password and authorities anew, for the connections that will be made; false where neither is in a file.
+    pub(crate) fn renew(&self, pool: &PgPool) -> Result<bool, OptionsError> {
+        let in_files = self.password_file.is_some() || self.ca.is_some();
+        if in_files {
             pool.set_connect_options(self.connect()?);
         }
-        Ok(())
+        Ok(in_files)
     }
 }
 
@@ -147,16 +149,14 @@ impl fmt::Debug for Options {
     }
 }
 
-fn pool(connections: u32, options: PgConnectOptions) -> Pool {
-    Pool::Postgres(
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(CONNECT)
-            .idle_timeout(Duration::from_secs(300))
-            .max_lifetime(Duration::from_secs(1800))
-            .after_connect(|conn, _| Box::pin(async move { conn.execute(SESSION).await.map(drop) }))
-            .connect_lazy_with(options),
-    )
+fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT)
+        .idle_timeout(Duration::from_secs(300))
+        .max_lifetime(Duration::from_secs(1800))
+        .after_connect(|conn, _| Box::pin(async move { conn.execute(SESSION).await.map(drop) }))
+        .connect_lazy_with(options)
 }
 
 /// What the parser says of an address; it does not repeat it.

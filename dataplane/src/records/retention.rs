@@ -17,6 +17,6 @@ pub(crate) const CHARGES_MS: i64 = 400 * 86_400_000;
 pub(crate) async fn step(pool: &Pool, now: i64) -> sqlx::Result<bool> {
     match pool {
         Pool::Sqlite(_) => sqlite::retention::step(pool, now).await,
-        Pool::Postgres(_) => postgres::retention::step(pool, now).await,
+        Pool::Postgres(..) => postgres::retention::step(pool, now).await,
     }
 }

@@ -122,19 +122,7 @@ impl Target {
         };
         match written.await {
             Ok(()) => Ok(()),
-            Err(error) => {
-                self.renew();
-                Err(WriteError { away: is_away(&error), words: error.to_string() })
-            }
-        }
-    }
-
-    /// A password may have been rotated.
-    fn renew(&self) {
-        if let Target::Postgres { pool, options, .. } = self
-            && let Err(error) = options.renew(pool)
-        {
-            tracing::warn!(%error, "PostgreSQL's password cannot be read anew");
+            Err(error) => Err(WriteError { away: is_away(&error), words: error.to_string() }),
         }
     }
 }
