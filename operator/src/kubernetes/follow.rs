@@ -167,7 +167,7 @@ impl Follow {
     fn settle(&mut self) {
         self.index.settle();
         if self.again.is_none() {
-            self.reads.add(self.index.to_read());
+            self.reads.add(self.index.take_due());
         }
         self.tell();
         let complete = self.index.incomplete().next().is_none() && self.pushed.borrow().is_some();

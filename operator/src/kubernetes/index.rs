@@ -185,8 +185,8 @@ impl Index {
     }
 
     /// The Secrets to be read now; each is told once, until [`Self::read`].
-    pub fn to_read(&mut self) -> Vec<ObjectName> {
-        self.secrets.to_read()
+    pub fn take_due(&mut self) -> Vec<ObjectName> {
+        self.secrets.take_due()
     }
 
     /// Secrets that the operator was not allowed to read are to be read again.

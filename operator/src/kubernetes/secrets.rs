@@ -74,7 +74,7 @@ impl Secrets {
     }
 
     /// What must be read now, each with the entries that are wanted of it; each is told once, until [`Self::read`].
-    pub(super) fn to_read(&mut self) -> Vec<ObjectName> {
+    pub(super) fn take_due(&mut self) -> Vec<ObjectName> {
         let due = self.entries.iter_mut().filter(|(_, e)| e.is_due());
         due.map(|(name, entry)| {
             entry.begin();

@@ -175,15 +175,15 @@ fn a_status_that_is_written_compiles_nothing() {
 fn only_secrets_that_are_named_are_read_and_only_their_named_entries_kept() {
     let mut cluster = Cluster::new(vec![route_with_secret("a", "r"), secret_seen("a", "other")]);
     assert!(cluster.0.is_unknown());
-    assert_eq!(cluster.0.to_read(), [name("a", "r")]);
-    assert!(cluster.0.to_read().is_empty(), "it is told once");
+    assert_eq!(cluster.0.take_due(), [name("a", "r")]);
+    assert!(cluster.0.take_due().is_empty(), "it is told once");
     cluster.0.read(&name("a", "r"), found(&[("apiKey", "sk-1"), ("else", "hush")]));
     assert!(!cluster.0.is_unknown());
     assert_eq!(cluster.secret("a", "r", "apiKey").as_deref(), Some("sk-1"));
     assert!(!format!("{:?}", cluster.0.secrets).contains("else"));
     // Another Secret changes: nobody reads it.
     cluster.apply(secret_seen("a", "other"));
-    assert!(cluster.0.to_read().is_empty());
+    assert!(cluster.0.take_due().is_empty());
     // The route goes, and with it what is known of its Secret.
     cluster.delete(Watched::Routes, "a", "r");
     assert!(cluster.names().is_empty() && cluster.0.secrets.names_in(None).is_empty());
@@ -192,16 +192,16 @@ fn only_secrets_that_are_named_are_read_and_only_their_named_entries_kept() {
 #[test]
 fn a_secret_that_changes_is_read_again_and_counts_as_it_was_until_then() {
     let mut cluster = Cluster::new(vec![route_with_secret("a", "r")]);
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), found(&[("apiKey", "old")]));
     cluster.apply(secret_seen("a", "r"));
     assert_eq!(cluster.secret("a", "r", "apiKey").as_deref(), Some("old"));
-    assert_eq!(cluster.0.to_read(), [name("a", "r")]);
+    assert_eq!(cluster.0.take_due(), [name("a", "r")]);
     // It changes once more while it is read: what comes may be old already.
     cluster.apply(secret_seen("a", "r"));
     cluster.0.read(&name("a", "r"), found(&[("apiKey", "new")]));
     assert_eq!(cluster.secret("a", "r", "apiKey").as_deref(), Some("new"));
-    assert_eq!(cluster.0.to_read(), [name("a", "r")]);
+    assert_eq!(cluster.0.take_due(), [name("a", "r")]);
     cluster.0.world();
     cluster.0.read(&name("a", "r"), found(&[("apiKey", "new")]));
     assert!(!cluster.0.is_changed(), "the same content is no change");
@@ -210,19 +210,19 @@ fn a_secret_that_changes_is_read_again_and_counts_as_it_was_until_then() {
 #[test]
 fn a_secret_that_goes_switches_off_and_one_that_cannot_be_asked_for_changes_nothing() {
     let mut cluster = Cluster::new(vec![route_with_secret("a", "r")]);
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), Read::Absent);
     assert_eq!(cluster.reason("ProviderRoute a/r"), Some(reasons::SECRET_NOT_FOUND));
     cluster.apply(secret_seen("a", "r"));
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), found(&[("apiKey", "sk")]));
     assert_eq!(cluster.reason("ProviderRoute a/r"), None);
     cluster.apply(secret_seen("a", "r"));
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), Read::Failed("away".into()));
     assert_eq!(cluster.0.failure(), Some("away"));
     assert_eq!(cluster.secret("a", "r", "apiKey").as_deref(), Some("sk"));
-    assert_eq!(cluster.0.to_read(), [name("a", "r")], "and it is tried again");
+    assert_eq!(cluster.0.take_due(), [name("a", "r")], "and it is tried again");
     cluster.delete(Watched::Secrets, "a", "r");
     assert_eq!(cluster.secret("a", "r", "apiKey"), None);
 }
@@ -230,21 +230,21 @@ fn a_secret_that_goes_switches_off_and_one_that_cannot_be_asked_for_changes_noth
 #[test]
 fn a_secret_that_the_operator_may_not_read_says_so() {
     let mut cluster = Cluster::new(vec![route_with_secret("a", "r")]);
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), Read::Refused("forbidden".into()));
     let world = cluster.0.world();
     let status = world.compiled.statuses.iter().find(|s| s.kind == Kind::ProviderRoute).unwrap();
     let words = status.of_condition(RESOLVED_REFS).next().unwrap().to_string();
     assert!(words.contains("may not read it: forbidden"), "{words}");
-    assert!(cluster.0.to_read().is_empty());
+    assert!(cluster.0.take_due().is_empty());
     cluster.0.retry_refused();
-    assert_eq!(cluster.0.to_read(), [name("a", "r")]);
+    assert_eq!(cluster.0.take_due(), [name("a", "r")]);
 }
 
 #[test]
 fn what_was_not_looked_for_is_not_called_missing() {
     let mut cluster = Cluster::new(vec![route_with_secret("a", "r")]);
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), Read::Failed("away".into()));
     assert!(cluster.0.is_unknown());
     let world = cluster.0.world();
@@ -259,7 +259,7 @@ fn a_list_that_begins_anew_takes_away_what_is_not_in_it() {
         key("a", "goes", json!({})),
         route_with_secret("a", "r"),
     ]);
-    cluster.0.to_read();
+    cluster.0.take_due();
     cluster.0.read(&name("a", "r"), found(&[("apiKey", "sk")]));
     let keys = everywhere(Watched::Keys);
     cluster.0.restart(&keys);
@@ -272,7 +272,7 @@ fn a_list_that_begins_anew_takes_away_what_is_not_in_it() {
     cluster.0.restart(&secrets);
     cluster.0.complete(&secrets);
     assert_eq!(cluster.secret("a", "r", "apiKey").as_deref(), Some("sk"));
-    assert_eq!(cluster.0.to_read(), [name("a", "r")]);
+    assert_eq!(cluster.0.take_due(), [name("a", "r")]);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn of_five_thousand_keys_one_changes() {
         key("a", &format!("k{n}"), if n % 10 == 0 { json!({}) } else { parent })
     }));
     let mut cluster = Cluster::new(objects);
-    for secret in cluster.0.to_read() {
+    for secret in cluster.0.take_due() {
         cluster.0.read(&secret, found(&[("apiKey", "sk")]));
     }
     let before = cluster.0.world();
