@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod install;
 mod pods;
 mod result;
 
@@ -34,5 +35,12 @@ async fn a_real_cluster() -> anyhow::Result<()> {
 async fn scenarios(node: &Node, results: &mut Results) -> anyhow::Result<()> {
     let web = pods::a_deployment_answers_through_its_service_and_its_name(node);
     results.run("a Deployment answers through its Service and by its name", web).await?;
+    let install = install::helm_installs_upgrades_under_load_and_leaves_what_it_says(node);
+    results
+        .run(
+            "Helm installs, tests, upgrades under load with no failed request, and leaves what it says",
+            install,
+        )
+        .await?;
     Ok(())
 }
