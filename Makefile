@@ -2,18 +2,27 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help demo test check fmt bench crds images e2e-cluster rbac prices fuzz redis tools
+=======
+.PHONY: help demo test check fmt bench bench-policy crds images prices fuzz redis tools
+>>>>>>> 893a0ac (make bench-policy: from kubectl apply to enforced on every gateway)
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 ROUNDS ?= 5
 SECONDS ?= 1.5
 FUZZ_SECONDS ?= 60
+CHANGES ?= 200
 REGISTRY ?= ghcr.io/tollgate
 TAG ?= 0.1.0
 
 help: ## List the targets
+<<<<<<< HEAD
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+=======
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+>>>>>>> 893a0ac (make bench-policy: from kubectl apply to enforced on every gateway)
 
 demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end by itself)
 	$(CARGO) build -p tollgate-dataplane -p tollgate-e2e --bins
@@ -38,6 +47,11 @@ fmt: ## Format the code
 bench: ## Compare with no gateway and a proxy that does nothing (ROUNDS=5 SECONDS=1.5 YARDSTICK=program)
 	$(CARGO) build --release -p tollgate-dataplane -p tollgate-e2e --bins
 	@$(TARGET)/release/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(YARDSTICK),--yardstick $(YARDSTICK)) --json $(TARGET)/bench.json
+
+bench-policy: ## From kubectl apply to enforced on two gateways, 200 changes; writes docs/results (CHANGES=200)
+	e2e/tools/install cluster helm > /dev/null
+	$(CARGO) build --release --workspace --bins
+	@$(TARGET)/release/policy-latency --changes $(CHANGES) --results docs/results
 
 crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen
