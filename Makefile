@@ -2,11 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo test check fmt bench crds images e2e-cluster rbac prices fuzz redis tools
-=======
-.PHONY: help demo test check fmt bench bench-policy crds images prices fuzz redis tools
->>>>>>> 893a0ac (make bench-policy: from kubectl apply to enforced on every gateway)
+.PHONY: help demo test check fmt bench bench-policy crds images e2e-cluster rbac prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -18,11 +14,7 @@ REGISTRY ?= ghcr.io/tollgate
 TAG ?= 0.1.0
 
 help: ## List the targets
-<<<<<<< HEAD
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
-=======
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
->>>>>>> 893a0ac (make bench-policy: from kubectl apply to enforced on every gateway)
 
 demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end by itself)
 	$(CARGO) build -p tollgate-dataplane -p tollgate-e2e --bins
