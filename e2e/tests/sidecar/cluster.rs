@@ -17,7 +17,11 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tollgate_crds::api::McpServer;
-use tollgate_e2e::{client::eventually, cluster::Cluster};
+use tollgate_e2e::{
+    client::eventually,
+    cluster::Cluster,
+    control_plane::{ControlPlane, Options},
+};
 use tollgate_operator::{
     inject::{self, Injection},
     stdio::{Runtime, apply, objects::objects},
@@ -50,7 +54,13 @@ async fn webhook(cluster: &Cluster, namespace: &str) -> anyhow::Result<Webhook> 
         listen::tls(listener, CertificateFiles { certificate, key }.into(), listen::HTTP, stop.clone())?;
     let (_, receiver) = watch::channel(Arc::new(injection(&authority.pem())));
     tokio::spawn(inject::serve::serve(connections, receiver, stop.clone()));
-    let bundle = base64(&authority.pem());
+    configure(cluster, namespace, &format!("https://{address}/inject"), &authority.pem()).await?;
+    Ok(Webhook { stop, _files: files })
+}
+
+/// Points the API server at a webhook, for the pods of one namespace.
+async fn configure(cluster: &Cluster, namespace: &str, url: &str, authority: &str) -> anyhow::Result<()> {
+    let bundle = base64(authority);
     cluster
         .apply(&format!(
             "apiVersion: admissionregistration.k8s.io/v1
@@ -58,7 +68,7 @@ kind: MutatingWebhookConfiguration
 metadata: {{name: {namespace}}}
 webhooks:
 - name: inject.tollgate.dev
-  clientConfig: {{url: 'https://{address}/inject', caBundle: {bundle}}}
+  clientConfig: {{url: '{url}', caBundle: {bundle}}}
   rules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
   objectSelector: {{matchLabels: {{tollgate.dev/inject: enabled}}}}
   namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
@@ -70,7 +80,7 @@ webhooks:
 "
         ))
         .await?;
-    Ok(Webhook { stop, _files: files })
+    Ok(())
 }
 
 fn base64(text: &str) -> String {
@@ -211,5 +221,59 @@ spec:
     assert_eq!(apply::remove_others(&client, Some(&namespace), &wanted).await?, 0);
     assert_eq!(apply::remove_others(&client, Some(&namespace), &BTreeSet::new()).await?, 1);
     assert!(deployments.get_opt("mcp-db").await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_operator_injects_and_runs_stdio_servers_that_are_allowed() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let operator = ["--dataplane-image=tollgate/dataplane:test", "--allowed-stdio-image=ghcr.io/acme/*"];
+    let options =
+        Options { gateways: 0, operator: operator.map(str::to_owned).to_vec(), ..Options::default() };
+    let plane = ControlPlane::start(cluster, options).await?;
+    let namespace = plane.namespace().to_owned();
+    let server = |name: &str, image: &str| {
+        format!(
+            "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{stdio: {{image: '{image}', command: [serve]}}}}\n---\n"
+        )
+    };
+    cluster.apply(&format!("{}{}", server("evil", "evil/db:1"), server("db", "ghcr.io/acme/db:1"))).await?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, &namespace);
+    eventually("the allowed server runs", || async { Ok(deployments.get_opt("mcp-db").await?) }).await?;
+    assert!(deployments.get_opt("mcp-evil").await?.is_none(), "an image that nobody allowed");
+    // Somebody removes it: it is there again. Its image is not allowed any more: it is gone.
+    deployments.delete("mcp-db", &DeleteParams::background()).await?;
+    eventually("it is there again", || async { Ok(deployments.get_opt("mcp-db").await?) }).await?;
+    cluster.apply(&server("db", "evil/db:2")).await?;
+    eventually("it is gone", || async { Ok(deployments.get_opt("mcp-db").await?.is_none().then_some(())) })
+        .await?;
+
+    let authority = plane.authority(cluster).await?;
+    let url = eventually("the webhook serves", || {
+        let line = plane.operator(0).map(|operator| operator.log().find("the webhook is on https://"));
+        async move { Ok(line?.and_then(|line| line.split("the webhook is on ").nth(1).map(str::to_owned))) }
+    })
+    .await?;
+    configure(cluster, &namespace, url.trim(), &authority).await?;
+    let api: Api<Pod> = Api::namespaced(cluster.client().await?, &namespace);
+    let labels = json!({"tollgate.dev/inject": "enabled"});
+    let made = eventually("a labelled pod is injected", || async {
+        let made =
+            create(&api, &pod("agent", labels.clone(), json!({"containers": [container("agent")]}))).await?;
+        if made.pointer("/spec/initContainers/0/env/0/value").is_some() {
+            return Ok(Some(made));
+        }
+        api.delete("agent", &DeleteParams::default().grace_period(0)).await?;
+        Ok(None)
+    })
+    .await?;
+    assert_eq!(
+        made.pointer("/spec/initContainers/0/env/0/value"),
+        Some(&json!(authority)),
+        "the authority travels"
+    );
+    let args = made.pointer("/spec/initContainers/0/args").context("arguments")?.to_string();
+    assert!(args.contains(&format!("https://tollgate-gateway-headless.{namespace}.svc:8443")), "{args}");
     Ok(())
 }
