@@ -65,7 +65,9 @@ async fn main() -> anyhow::Result<()> {
     let mut changes = Vec::new();
     for number in 0..args.changes {
         let (next, old) = if number % 2 == 0 { (MODELS[1], MODELS[0]) } else { (MODELS[0], MODELS[1]) };
-        changes.push(change(&cluster, &plane, &http, next, old).await.with_context(|| format!("change {number}"))?);
+        changes.push(
+            change(&cluster, &plane, &http, next, old).await.with_context(|| format!("change {number}"))?,
+        );
         if number % 20 == 19 {
             eprintln!("policy-latency: {} of {}", number + 1, args.changes);
         }
@@ -79,7 +81,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 /// Allows `next` in place of `old`, and measures until every gateway refuses `old`.
-async fn change(cluster: &Cluster, plane: &ControlPlane, http: &Http, next: &str, old: &str) -> anyhow::Result<Change> {
+async fn change(
+    cluster: &Cluster,
+    plane: &ControlPlane,
+    http: &Http,
+    next: &str,
+    old: &str,
+) -> anyhow::Result<Change> {
     let started = Instant::now();
     let manifest = key(next);
     let (applied, enforced) = tokio::join!(
@@ -104,7 +112,8 @@ async fn enforced(plane: &ControlPlane, http: &Http, model: &str) -> anyhow::Res
 
 async fn refuses(gateway: &Process, http: &Http, model: &str) -> anyhow::Result<()> {
     let started = Instant::now();
-    let body = serde_json::json!({"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "x"}]});
+    let body =
+        serde_json::json!({"model": model, "max_tokens": 16, "messages": [{"role": "user", "content": "x"}]});
     loop {
         let answer = http.post(&gateway.at("/anthropic/v1/messages"), &[("x-api-key", TOKEN)], &body).await?;
         if answer.status == 400 && answer.text().contains("not allowed") {
@@ -144,11 +153,12 @@ fn others(number: u32) -> String {
     let mut out = String::new();
     for n in 0..number {
         // Writing to a string cannot fail.
-        drop(write!(
+        write!(
             out,
             "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {{name: other-{n}}}\n\
              spec: {{budgets: [{{name: month, usd: \"200\", period: Month}}]}}\n---\n"
-        ));
+        )
+        .ok();
     }
     out
 }
@@ -178,10 +188,11 @@ fn report(args: &Args, changes: &[Change]) -> String {
     ] {
         let at = |percent: f64| percentile(values, percent);
         // Writing to a string cannot fail.
-        drop(writeln!(out, "| {name} | {:.0} | {:.0} | {:.0} | {:.0} |", at(50.0), at(90.0), at(99.0), at(100.0)));
+        writeln!(out, "| {name} | {:.0} | {:.0} | {:.0} | {:.0} |", at(50.0), at(90.0), at(99.0), at(100.0))
+            .ok();
     }
     let ratio = percentile(&enforced, 99.0) / percentile(&applied, 99.0).max(f64::MIN_POSITIVE);
-    drop(writeln!(out, "\nEnforced at p99 takes {ratio:.2} × the p99 of kubectl apply alone."));
+    writeln!(out, "\nEnforced at p99 takes {ratio:.2} × the p99 of kubectl apply alone.").ok();
     out
 }
 

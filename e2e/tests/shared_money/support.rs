@@ -107,9 +107,10 @@ impl Shared {
     pub fn streamed(&self, root: &str) -> anyhow::Result<u64> {
         let mut connection = redis::Client::open(self.redis.url())?.get_connection()?;
         let stream = format!("tollgate:1:{{default/{root}}}:s");
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
+        type Fields = Vec<(String, Vec<u8>)>;
+        let entries: Vec<(String, Fields)> =
             redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query(&mut connection)?;
-        let cost = |fields: &Vec<(String, Vec<u8>)>| {
+        let cost = |fields: &Fields| {
             let (_, cost) = fields.iter().find(|(name, _)| name == "cost").expect("a cost");
             String::from_utf8_lossy(cost).parse::<u64>().expect("a number")
         };

@@ -113,8 +113,7 @@ fn container(name: &str) -> Value {
 
 async fn create(api: &Api<Pod>, pod: &Value) -> kube::Result<Value> {
     let pod: Pod = serde_json::from_value(pod.clone()).map_err(kube::Error::SerdeError)?;
-    Ok(serde_json::to_value(api.create(&PostParams::default(), &pod).await?)
-        .map_err(kube::Error::SerdeError)?)
+    serde_json::to_value(api.create(&PostParams::default(), &pod).await?).map_err(kube::Error::SerdeError)
 }
 
 #[tokio::test]
