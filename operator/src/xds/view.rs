@@ -245,7 +245,7 @@ mod tests {
         let route = v1::ProviderRoute {
             namespace: namespace.into(),
             name: name.into(),
-            allowed_namespaces: exported.then(|| v1::Export { to: Some(v1::export::To::All(true)) }),
+            allowed_namespaces: exported.then_some(v1::Export { to: Some(v1::export::To::All(true)) }),
             backends: vec![backend],
             fallbacks: fallbacks.iter().map(|f| (*f).to_owned()).collect(),
             ..Default::default()
