@@ -18,7 +18,8 @@ pub struct RedisArgs {
     #[arg(long, env = "TOLLGATE_REDIS_CA", value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
     /// How long a request waits for Redis, in milliseconds, before its key's onStoreFailure decides.
-    #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", default_value = "50", value_parser = millis, value_name = "MS")]
+    // An answer takes a millisecond, but a pod throttled at its CPU limit stands still for 100: that is no outage.
+    #[arg(long, env = "TOLLGATE_REDIS_TIMEOUT", default_value = "250", value_parser = millis, value_name = "MS")]
     pub redis_timeout: Duration,
     /// How long money stays held after a gateway died, in seconds.
     #[arg(long, env = "TOLLGATE_REDIS_HOLD", default_value = "60", value_parser = clap::value_parser!(u32).range(5..=3600), value_name = "SECONDS")]

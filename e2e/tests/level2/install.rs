@@ -34,7 +34,7 @@ gateway:
   replicas: 2
   autoscaling: {enabled: false}
   drain: {minSeconds: 3, seconds: 30}
-  extraArgs: [--redis-timeout=3000] # programs built for debugging on two processors: 50 ms are not enough
+  extraArgs: [--redis-timeout=3000] # programs built for debugging on two processors: 250 ms are not enough
   resources: {requests: {cpu: 10m, memory: 32Mi}}
 redis: {bundled: {image: {tag: level2}, persistence: {enabled: false}, resources: {requests: {cpu: 10m, memory: 32Mi}}}}
 postgres: {bundled: {image: {tag: level2}, persistence: {enabled: false}, resources: {requests: {cpu: 10m, memory: 64Mi}}}}
