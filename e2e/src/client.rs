@@ -19,7 +19,7 @@ pub use sse::Event;
 pub const CALL: Duration = Duration::from_secs(30);
 
 /// The longest that a condition is waited for.
-pub const WAIT: Duration = Duration::from_secs(30);
+pub const WAIT: Duration = Duration::from_secs(60);
 
 /// A client with kept-alive connections.
 #[derive(Debug, Clone)]

@@ -18,7 +18,8 @@ fn key(spec: &Value) -> VirtualKey {
 }
 
 fn status(percent: u32, ready: &str) -> Value {
-    let budget = json!({"name": "month", "unit": "USD", "spent": "84.5", "limit": "200", "percent": percent});
+    let budget = json!({"name": "month", "unit": "USD", "spent": "84.5", "limit": "200", "percent": percent,
+        "resetsAt": "2026-12-01T00:00:00Z"});
     json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "VirtualKey", "status": {
         "observedGeneration": 1, "budgets": [budget], "tightest": budget,
         "conditions": [{"type": "Ready", "status": ready, "reason": "Programmed", "message": "",
@@ -117,8 +118,8 @@ async fn kubectl_get_tells_spend_and_health() -> anyhow::Result<()> {
     keys.patch_status("a", &PatchParams::apply(OPERATOR), &Patch::Apply(status(42, "True"))).await?;
     let table = cluster.kubectl(["get", "-n", &namespace, "vk"]).await?;
     let cells: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(cells[0], ["NAME", "PARENT", "SPENT", "LIMIT", "UNIT", "USED%", "READY", "AGE"]);
-    assert_eq!(cells[1][..7], ["a", "team", "84.5", "200", "USD", "42", "True"]);
+    assert_eq!(cells[0], ["NAME", "PARENT", "SPENT", "LIMIT", "UNIT", "USED%", "RESETS", "READY", "AGE"]);
+    assert_eq!(cells[1][..8], ["a", "team", "84.5", "200", "USD", "42", "2026-12-01T00:00:00Z", "True"]);
 
     let route = json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "ProviderRoute",
         "metadata": {"name": "r"}, "spec": {"backends": [{"name": "b", "anthropic": {}}]}});
@@ -132,7 +133,7 @@ async fn kubectl_get_tells_spend_and_health() -> anyhow::Result<()> {
     let table = cluster.kubectl(["get", "-n", &namespace, "proutes"]).await?;
     assert!(table.starts_with("NAME   BACKENDS   READY   AGE"), "{table}");
     let table = cluster.kubectl(["get", "-n", &namespace, "mcps"]).await?;
-    assert!(table.starts_with("NAME   TOOLS   QUARANTINED   READY   AGE"), "{table}");
+    assert!(table.starts_with("NAME   HEALTH   TOOLS   QUARANTINED   READY   AGE"), "{table}");
     // One word for all three, and a selector that needs no client-side filter.
     let all = cluster.kubectl(["get", "-n", &namespace, "tollgate", "-o", "name"]).await?;
     assert_eq!(all.lines().count(), 3, "{all}");

@@ -149,7 +149,7 @@ async fn nobody_is_served_in_clear() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_renewed_and_taken_while_streams_go_on() {
     let short =
-        Options { gateways: 1, operator: vec!["--certificate-life=30".to_owned()], ..Options::default() };
+        Options { gateways: 1, operator: vec!["--certificate-life=60".to_owned()], ..Options::default() };
     let installation = Installation::start_with(short).await;
     installation.basics().await;
     let get = ["get", "secret", "tollgate-operator-tls", "-o", "jsonpath={.data.tls\\.crt}"];

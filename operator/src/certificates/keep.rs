@@ -93,8 +93,28 @@ impl Keeper {
             self.publish();
             if self.seen.is_complete() && context.lead.leads() {
                 let plan = self.seen.plan(&context.settings, now(), random);
-                write(plan, &self.seen.bundle(), &mut writer).await;
+                self.write(plan, &mut writer).await;
             }
+        }
+    }
+
+    /// Writes what is due. What was written counts as seen, so that it is not written again until the watch tells of it.
+    async fn write(&mut self, plan: Result<Vec<Secret>, IssueError>, writer: &mut Writer) {
+        let mut written = Vec::new();
+        let outcome = match plan {
+            Ok(secrets) => writer.write(secrets, &self.seen.bundle(), &mut written).await,
+            Err(error) => Err(error.into()),
+        };
+        for secret in written {
+            let name = WATCHED.into_iter().find(|name| secret.metadata.name.as_deref() == Some(name));
+            if let Some(name) = name {
+                self.seen.set(name, Some(secret));
+            }
+        }
+        self.publish();
+        if let Err(error) = outcome {
+            tracing::warn!(error = format!("{error:#}"), "certificates cannot be written now");
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -108,17 +128,6 @@ impl Keeper {
 impl std::fmt::Debug for Keeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keeper").finish_non_exhaustive()
-    }
-}
-
-async fn write(plan: Result<Vec<Secret>, IssueError>, bundle: &str, writer: &mut Writer) {
-    let outcome = match plan {
-        Ok(secrets) => writer.write(secrets, bundle).await,
-        Err(error) => Err(error.into()),
-    };
-    if let Err(error) = outcome {
-        tracing::warn!(error = format!("{error:#}"), "certificates cannot be written now");
-        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -46,11 +46,17 @@ impl Writer {
         }
     }
 
-    /// Writes these Secrets, and tells the bundle.
-    pub(super) async fn write(&mut self, secrets: Vec<Secret>, bundle: &str) -> anyhow::Result<()> {
+    /// Writes these Secrets, and tells the bundle. What was written is in `written`, also when a later one fails.
+    pub(super) async fn write(
+        &mut self,
+        secrets: Vec<Secret>,
+        bundle: &str,
+        written: &mut Vec<Secret>,
+    ) -> anyhow::Result<()> {
         for secret in secrets {
             let name = secret.metadata.name.clone().unwrap_or_default();
-            self.secret(&name, secret).await.with_context(|| format!("cannot write Secret {name}"))?;
+            let now = self.secret(&name, secret).await;
+            written.push(now.with_context(|| format!("cannot write Secret {name}"))?);
             tracing::info!(secret = name, "written");
         }
         let fresh = |(told, since): &(String, Instant)| told == bundle && since.elapsed() < LOOK;
@@ -68,7 +74,7 @@ impl Writer {
 
     /// A Secret that was not there is created, else replaced in the version that was seen: when somebody else was first, that
     /// is seen soon, and what is due is found out anew.
-    async fn secret(&self, name: &str, secret: Secret) -> anyhow::Result<()> {
+    async fn secret(&self, name: &str, secret: Secret) -> anyhow::Result<Secret> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = manager();
         let is_new = secret.metadata.resource_version.is_none();
@@ -78,8 +84,7 @@ impl Writer {
                 false => api.replace(name, &params, &secret).await,
             }
         });
-        written.await?;
-        Ok(())
+        written.await
     }
 
     async fn config_map(&self, bundle: &str) -> anyhow::Result<()> {

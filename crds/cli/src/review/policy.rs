@@ -42,6 +42,7 @@ impl<'a> Policy<'a> {
     pub fn new(resources: &'a Resources, now: i64) -> Self {
         Policy {
             keys: resources.keys().map(|k| ((k.namespace.as_str(), k.name.as_str()), k)).collect(),
+            // What is refused stands there to hide what others export, and serves nobody.
             routes: resources.routes().collect(),
             servers: resources.servers().collect(),
             now,
@@ -103,6 +104,9 @@ impl<'a> Policy<'a> {
         }) else {
             return false;
         };
+        if !route.off.is_empty() {
+            return false;
+        }
         let listed =
             route.models.is_empty() || Globs::new(route.models.iter().map(|m| &m.name)).matches(model);
         let level = |(depth, key): (usize, &&v1::VirtualKey)| {
@@ -133,6 +137,9 @@ impl<'a> Policy<'a> {
         let Some((name, tool)) = qualified.split_once('/') else { return false };
         let Some(first) = path.keys.first() else { return false };
         let Some(server) = self.server(&first.namespace, name) else { return false };
+        if is_refused(server) {
+            return false;
+        }
         let exists = server.tools.as_ref().and_then(|tools| tools.allow.as_ref());
         let exists = exists.is_none_or(|globs| Globs::new(&globs.patterns).matches(tool));
         let level = |(depth, key): (usize, &&v1::VirtualKey)| {
@@ -154,6 +161,12 @@ impl<'a> Policy<'a> {
     fn server(&self, namespace: &str, name: &str) -> Option<&'a v1::McpServer> {
         visible(&self.servers, namespace, name, |s| (&s.namespace, &s.name, s.allowed_namespaces.as_ref()))
     }
+}
+
+/// Whether a server stands there only to hide what others export. One that is off for want of a Secret has its URL: Secrets stand
+/// elsewhere than the manifests under review.
+fn is_refused(server: &v1::McpServer) -> bool {
+    !server.off.is_empty() && server.url.is_empty()
 }
 
 fn provider_allowed(key: &v1::VirtualKey, backend: &v1::Backend) -> bool {

@@ -9,6 +9,7 @@ use std::{
 use tollgate_crds::{
     compile::{Body, Compiled, Input, Object, Options, compile},
     manifest::{self, FileProblem, folder},
+    stdio::StdioRules,
 };
 use tollgate_proto::Kind;
 
@@ -76,7 +77,9 @@ impl Side {
 
     /// Compiles files by name.
     pub fn of(files: BTreeMap<PathBuf, folder::Content>, options: Options) -> Self {
-        let mut input = Input { options, ..Input::default() };
+        // Which images may run is the operator's configuration; a pull request's reviewer sees the image among the changes.
+        let stdio = StdioRules { images: vec!["*".to_owned()], ..StdioRules::default() };
+        let mut input = Input { options, stdio, ..Input::default() };
         let mut problems = Vec::new();
         // Secrets are not looked into here: a placeholder is as good as a value.
         let environment = |name: &str| Some(format!("${{{name}}}-placeholder-of-a-secret-value"));
