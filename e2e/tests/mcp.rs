@@ -4,8 +4,9 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tollgate_e2e::{
     client::{Answer, Http, eventually},
-    gateway::{Gateway, Home, Manifests, manifests},
+    gateway::{Gateway, Home, Manifests, binary, manifests},
     mcp_server::{Failure, McpServer, Options, Rule},
+    redis::Redis,
 };
 
 /// A client of `/mcp` with a session.
@@ -217,4 +218,40 @@ async fn get_is_405_and_a_foreign_session_404() -> anyhow::Result<()> {
         assert_eq!(stolen.send("tools/list", json!({})).await?.status, 404, "a session is bound to its key");
     }
     Ok(())
+}
+
+/// What a key may call with three requests a minute, asking by turns at these gateways.
+async fn spends_its_rate(gateways: &[&Gateway]) -> anyhow::Result<()> {
+    let mut clients = Vec::new();
+    for gateway in gateways {
+        clients.push(Mcp::open(gateway.at("/mcp"), "vk-few").await?);
+    }
+    for n in 0..4 {
+        let answer = clients[n % clients.len()].call("staging-db__query", select()).await?;
+        let refused = answer["result"]["isError"] == true;
+        assert_eq!(refused, n == 3, "call {n}: {answer}");
+        let words = answer["result"]["content"][0]["text"].as_str().unwrap_or_default();
+        assert_eq!(refused, words.contains("limited to 3 requests a minute"), "{words}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn calls_count_as_requests_here_and_at_all_gateways_together() -> anyhow::Result<()> {
+    let staging = McpServer::start("staging-db").await?;
+    let few = "tools: [{server: staging-db, allow: [\"*\"]}]\nlimits: {requestsPerMinute: 3}\n";
+    let home = || Home::new(&Manifests::new().server("staging-db", &staging.url()).key("vk-few", few));
+    let alone = home()?;
+    let gateway = Gateway::start(&alone).await?;
+    spends_its_rate(&[&gateway]).await?;
+    gateway.stop().await?;
+    let redis = Redis::start(&["--save", ""])?;
+    let founded =
+        std::process::Command::new(binary()?).args(["ledger", "found", "--redis", &redis.url()]).status()?;
+    assert!(founded.success());
+    let (url, homes) = (redis.url(), [home()?, home()?]);
+    let flags = ["--redis", url.as_str(), "--redis-timeout", "500"];
+    let one = Gateway::start_on(&homes[0], "127.0.0.1:0", &flags).await?;
+    let two = Gateway::start_on(&homes[1], "127.0.0.1:0", &flags).await?;
+    spends_its_rate(&[&one, &two]).await
 }
