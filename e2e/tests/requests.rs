@@ -191,8 +191,7 @@ async fn upstream_errors_keep_their_words() -> anyhow::Result<()> {
 #[tokio::test]
 async fn retries_and_other_backends() -> anyhow::Result<()> {
     // Nobody listens on port 1; the second backend and the fallback do.
-    let spec =
-        "retry: {attempts: 2, when: [Connect, RateLimited, ServerError]}\nfallbacks: [{model: openai/gpt-4o}]";
+    let spec = "retry: {attempts: 2, when: [Connect, RateLimited, ServerError]}\nfallbacks: [{model: openai/gpt-4o}]";
     let lab = Lab::with(|m, url| {
         let dead = "http://127.0.0.1:1";
         let two = manifests::route("two", "anthropic", dead, spec).replace(

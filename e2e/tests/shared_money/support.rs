@@ -1,7 +1,9 @@
 //! Gateways that share a Redis, and clients that spend.
 
+use anyhow::Context;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     process::Command,
     sync::{
         Arc,
@@ -12,6 +14,7 @@ use std::{
 use tollgate_e2e::{
     client::{Answer, Http},
     gateway::{Gateway, Home, Manifests, binary},
+    postgres::Postgres,
     provider::{Provider, Reply, Rule, UsageSpec},
     redis::Redis,
 };
@@ -29,15 +32,17 @@ pub const DOLLAR: u64 = 1_000_000_000;
 pub struct Shared {
     pub provider: Provider,
     pub redis: Redis,
+    /// Where records are, where gateways share them.
+    pub postgres: Option<Postgres>,
     pub homes: Vec<Home>,
     pub gateways: Vec<Gateway>,
 }
 
 /// What a client learned.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Spent {
-    /// Answers that it got.
-    pub answers: u64,
+    /// Answers that it got, by the gateway that gave them.
+    pub answers: BTreeMap<String, u64>,
     /// What the first final refusal says was spent.
     pub at_refusal: u64,
 }
@@ -75,10 +80,27 @@ impl Shared {
 
     /// Two gateways on this Redis.
     pub async fn on(redis: Redis, manifests: impl Fn(Manifests) -> Manifests) -> anyhow::Result<Self> {
+        Self::with(redis, None, manifests).await
+    }
+
+    /// Two gateways on a Redis with these flags and on one PostgreSQL; the first of them founds the ledger.
+    pub async fn recorded(
+        flags: &[&str],
+        manifests: impl Fn(Manifests) -> Manifests,
+    ) -> anyhow::Result<Self> {
+        let postgres = tokio::task::spawn_blocking(Postgres::start).await?.map_err(anyhow::Error::msg)?;
+        Self::with(Redis::start(flags)?, Some(postgres), manifests).await
+    }
+
+    async fn with(
+        redis: Redis,
+        postgres: Option<Postgres>,
+        manifests: impl Fn(Manifests) -> Manifests,
+    ) -> anyhow::Result<Self> {
         let provider = Provider::start().await?;
         let reply = Reply { usage: Some(USED), delay_ms: 10, ..Reply::text("spent") };
         provider.script(Rule::always(reply));
-        let mut shared = Shared { provider, redis, homes: Vec::new(), gateways: Vec::new() };
+        let mut shared = Shared { provider, redis, postgres, homes: Vec::new(), gateways: Vec::new() };
         for _ in 0..2 {
             let home = Home::new(&manifests(Manifests::routes(&shared.provider.url())))?;
             let gateway = shared.gateway(&home).await?;
@@ -91,7 +113,11 @@ impl Shared {
     /// A gateway with these folders.
     pub async fn gateway(&self, home: &Home) -> anyhow::Result<Gateway> {
         let url = self.redis.url();
-        let flags = ["--redis", &url, "--redis-hold", "5", "--redis-timeout", "500"];
+        let mut flags = vec!["--redis", &url, "--redis-hold", "5", "--redis-timeout", "500"];
+        let postgres = self.postgres.as_ref().map(Postgres::url);
+        if let Some(postgres) = &postgres {
+            flags.extend(["--postgres", postgres]);
+        }
         Gateway::start_on(home, "127.0.0.1:0", &flags).await
     }
 
@@ -101,6 +127,13 @@ impl Shared {
         let id = format!("default/{key}");
         let found = gateway.budgets().await?.into_iter().find(|budget| budget.key == id);
         Ok(found.map_or((u64::MAX, u64::MAX), |budget| (budget.committed, budget.held)))
+    }
+
+    /// A number that PostgreSQL answers with.
+    pub fn asked(&self, sql: &str) -> anyhow::Result<u64> {
+        let postgres = self.postgres.as_ref().context("there is no PostgreSQL")?;
+        let text = postgres.psql(sql).map_err(anyhow::Error::msg)?;
+        text.parse().with_context(|| format!("{sql}: {text:?}"))
     }
 
     /// The costs in the stream of a tree, summed.
@@ -124,14 +157,15 @@ pub async fn spend(place: Place, key: &'static str, done: Arc<AtomicU64>) -> any
     let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01")];
     let mut spent = Spent::default();
     for _ in 0..20_000 {
-        let url = format!("{}/anthropic/v1/messages", place.lock().clone());
+        let gateway = place.lock().clone();
+        let url = format!("{gateway}/anthropic/v1/messages");
         let Ok(answer) = http.post(&url, &headers, &body).await else {
             tokio::time::sleep(Duration::from_millis(20)).await; // The gateway is gone.
             continue;
         };
         match answer.status {
             200 => {
-                spent.answers += 1;
+                *spent.answers.entry(gateway).or_default() += 1;
                 done.fetch_add(1, Relaxed);
             }
             402 => {
