@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //! - here: [`Ledger`], and what it answers
-//! - `shared`: Redis, and what holds while it is away; `connect`: from flags to a store
+//! - `shared`: Redis, and what holds while it is away; `connect`: from flags to a store; [`first`]: what a start waits for
 //! - `keep`: what goes on beside the requests; `revocations`: keys that the ledger itself refuses; `resets`: budgets that begin
 //!   anew
 //! - [`command`]: `tollgate-dataplane ledger …`
@@ -13,6 +13,7 @@
 
 pub mod command;
 mod connect;
+pub mod first;
 mod keep;
 mod resets;
 mod revocations;

@@ -146,6 +146,8 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
         tokio::spawn(observe::run(gateway.clone(), endpoint.clone(), observed));
     }
     let pages = logs(&gateway, drained(args, &gateway, store)?);
+    let patience = Duration::from_secs(args.ledger.redis_patience.into());
+    ledger::first::wait(&gateway, &args.data, patience, |why| waiting.because(why)).await;
     let service = Service::new(gateway.clone(), endpoint.clone(), pages, args.listen.ip().is_loopback());
     Ok(Started { service, gateway, endpoint, recorder, configuration, local })
 }

@@ -8,6 +8,10 @@ use std::{collections::HashMap, sync::Arc};
 pub struct Snapshot {
     /// Grows with each change; shown in `/readyz` and logs.
     pub generation: u64,
+    /// It has every key there is: one that is not in it was deleted, and is not merely none of this gateway's business.
+    pub whole: bool,
+    /// Its keys are what was in force before this start; the operator has not said yet which of them there still are.
+    pub remembered: bool,
     /// Whose ServiceAccount tokens are credentials; none in standalone mode.
     pub token_issuers: Vec<Arc<TokenIssuer>>,
     /// What all gateways of an installation seal with; none in standalone mode, where the gateway has its own key.
@@ -40,7 +44,7 @@ impl Snapshot {
         servers: Vec<Arc<Server>>,
     ) -> Self {
         let index: HashMap<ObjectId, Arc<Key>> = keys.iter().map(|k| (k.id.clone(), k.clone())).collect();
-        let mut out = Snapshot { generation, ..Snapshot::default() };
+        let mut out = Snapshot { generation, whole: true, ..Snapshot::default() };
         for key in &keys {
             let node = Arc::new(KeyNode::resolve(key, &index));
             for hash in &key.token_hashes {

@@ -24,6 +24,10 @@ pub struct RedisArgs {
     /// How long money stays held after a gateway died, in seconds.
     #[arg(long, env = "TOLLGATE_REDIS_HOLD", default_value = "60", value_parser = clap::value_parser!(u32).range(5..=3600), value_name = "SECONDS")]
     pub redis_hold: u32,
+    /// How long a gateway that starts waits for Redis before it serves the keys with onStoreFailure: Allow without it, in
+    /// seconds; if there are none, it waits for as long as it takes.
+    #[arg(long, env = "TOLLGATE_REDIS_PATIENCE", default_value = "30", value_parser = clap::value_parser!(u32).range(0..=3600), value_name = "SECONDS")]
+    pub redis_patience: u32,
     /// What all keys in Redis begin with: two installations on one Redis have different ones.
     #[arg(long, env = "TOLLGATE_REDIS_PREFIX", default_value = "tollgate:1", value_name = "TEXT")]
     pub redis_prefix: String,

@@ -2,8 +2,10 @@
 //! asks the same Redis. Whoever learns that a key was deleted or disabled writes it there, and takes it back when the key is
 //! there again. All of it is idempotent, so that all gateways may do it.
 //!
-//! Only what a gateway learns while it runs counts as a revocation: a key that is absent from a first configuration may
-//! simply be none of its business. A gateway that starts compares what the ledger refuses with what its configuration allows.
+//! Only what a gateway learns while it runs counts as a revocation, and an absence only where it sees all keys: to a gateway
+//! that sees a part (beside an agent, by its ServiceAccount) a key that it may not see any more looks deleted. A gateway that
+//! starts compares what the ledger refuses with what its configuration allows, when that is the operator's and not what it
+//! remembers of an earlier start.
 
 use super::{Shared, spend::root};
 use crate::{
@@ -38,12 +40,15 @@ pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver
     let mut first = true;
     let mut changes = Changes::new();
     loop {
-        if first && let Ok(denied) = shared.store().denied().await {
+        if first
+            && !known.remembered
+            && let Ok(denied) = shared.store().denied().await
+        {
             first = false;
             changes.extend(allowed_again(&denied, &known));
         }
         apply(shared, &mut changes).await;
-        let changed = match first || !changes.is_empty() {
+        let changed = match (first && !known.remembered) || !changes.is_empty() {
             false => snapshots.changed().await,
             true => match tokio::time::timeout(AGAIN, snapshots.changed()).await {
                 Ok(changed) => changed,
@@ -86,6 +91,7 @@ fn difference(old: &Snapshot, new: &Snapshot) -> Changes {
     let mut changes = Changes::new();
     for node in old.keys() {
         let reason = match new.key(node.id()) {
+            None if !new.whole => continue,
             None => Some("it was deleted"),
             Some(now) if refused(now) == refused(node) => continue,
             Some(now) => refused(now),
@@ -137,6 +143,15 @@ mod tests {
         ];
         assert_eq!(told(&changes), want);
         assert!(difference(&new, &new).is_empty());
+    }
+
+    /// A gateway beside an agent sees the keys of its ServiceAccount: one that no longer names it lives on.
+    #[test]
+    fn a_gateway_that_sees_a_part_takes_no_absence_for_a_deletion() {
+        let mut part = snapshot(vec![Key { disabled: true, ..key("off") }]);
+        part.whole = false;
+        let old = snapshot(vec![key("another's now"), key("off")]);
+        assert_eq!(told(&difference(&old, &part)), [("default/off", Some("it is disabled"))]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tollgate_ledger::redis::RedisStore;
 /// How often the two are compared.
 const EVERY: Duration = Duration::from_secs(30);
 /// And while they could not be, or do not agree.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(500);
 
 /// What the two say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

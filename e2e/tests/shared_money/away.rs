@@ -107,6 +107,7 @@ async fn an_emptied_redis_is_no_fresh_budget() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_ledger_is_founded_once_and_by_hand() -> anyhow::Result<()> {
+    // One of the keys does without a ledger: the gateways are ready after a while.
     let shared = Shared::on(Redis::start(&["--save", ""])?, keys).await?;
     refused(&shared.gateways[0].message(DENY, &ask()).await?)?;
     let url = shared.redis.url();

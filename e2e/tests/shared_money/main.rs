@@ -9,6 +9,7 @@
 )]
 
 mod away;
+mod first;
 mod hammer;
 mod policy;
 mod support;

@@ -113,7 +113,8 @@ impl Shared {
     /// A gateway with these folders.
     pub async fn gateway(&self, home: &Home) -> anyhow::Result<Gateway> {
         let url = self.redis.url();
-        let mut flags = vec!["--redis", &url, "--redis-hold", "5", "--redis-timeout", "500"];
+        let mut flags =
+            vec!["--redis", &url, "--redis-hold", "5", "--redis-timeout", "500", "--redis-patience", "1"];
         let postgres = self.postgres.as_ref().map(Postgres::url);
         if let Some(postgres) = &postgres {
             flags.extend(["--postgres", postgres]);

@@ -306,8 +306,10 @@ impl Session {
         let end = self.server.end();
         let patience = self.server.options.patience;
         let mut deadline = Instant::now() + patience;
+        let whole = self.server.options.view.is_whole(&self.identity);
         loop {
             while let Some(response) = self.state.next(&want) {
+                let response = DeltaDiscoveryResponse { whole, ..response };
                 deadline = Instant::now() + patience;
                 self.tell(&response);
                 match timeout(patience, self.responses.send(Ok(response))).await {

@@ -206,6 +206,8 @@ impl Stream {
             type_url,
             nonce,
             more,
+            // The stream knows nothing of who is at its end: the server says it.
+            whole: false,
         }
     }
 }

@@ -20,6 +20,12 @@ pub trait View: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether `node` sees everything, whatever there will be.
+    fn is_whole(&self, node: &Identity) -> bool {
+        let _ = node;
+        false
+    }
+
     /// The part of `all` that `node` sees; see [`Published::restricted`].
     fn view(&self, node: &Identity, all: &Arc<Published>) -> Arc<Published>;
 }
@@ -59,6 +65,10 @@ const MAX_FALLBACKS: usize = 4;
 // === impl Everything ===
 
 impl View for Everything {
+    fn is_whole(&self, _: &Identity) -> bool {
+        true
+    }
+
     fn view(&self, _: &Identity, all: &Arc<Published>) -> Arc<Published> {
         all.clone()
     }
@@ -91,6 +101,10 @@ impl View for ByNode {
              spec.serviceAccounts",
             node.namespace, node.service_account
         ))
+    }
+
+    fn is_whole(&self, node: &Identity) -> bool {
+        self.is_gateway(node)
     }
 
     fn view(&self, node: &Identity, all: &Arc<Published>) -> Arc<Published> {
@@ -287,7 +301,7 @@ mod tests {
         let (view, all) = (ByNode::new("tollgate-system", &["tollgate-gateway".to_owned()]), world());
         let gateway = account("tollgate-system", "tollgate-gateway");
         assert_eq!(view.admit(&gateway, &all), Ok(()));
-        assert!(Arc::ptr_eq(&view.view(&gateway, &all), &all));
+        assert!(Arc::ptr_eq(&view.view(&gateway, &all), &all) && view.is_whole(&gateway));
         // The same name elsewhere is somebody else.
         let stranger = account("apps", "tollgate-gateway");
         assert!(view.admit(&stranger, &all).unwrap_err().contains("apps/tollgate-gateway is no gateway"));
@@ -312,6 +326,7 @@ mod tests {
             ]
         );
         assert!(Arc::ptr_eq(&seen, &view.view(&mine, &all)), "made once");
+        assert!(!view.is_whole(&mine), "a key that it does not see may exist");
     }
 
     #[test]

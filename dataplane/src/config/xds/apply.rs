@@ -22,6 +22,10 @@ pub struct Applier {
     resources: Resources,
     standing: Standing,
     complete: BTreeSet<Kind>,
+    /// What the last response about keys said of itself.
+    whole: bool,
+    /// Keys were restored, and the operator has not told all of its own since.
+    remembered: bool,
     model: Model,
     snapshot: Arc<Snapshot>,
 }
@@ -126,6 +130,10 @@ impl Applier {
             };
         };
         let mut changed = false;
+        if kind == Kind::VirtualKey {
+            self.whole = response.whole;
+            changed = !response.more && std::mem::take(&mut self.remembered);
+        }
         for name in response.removed_resources {
             changed |= self.remove(&ResourceId { kind, name });
         }
@@ -149,6 +157,7 @@ impl Applier {
 
     /// Puts what was saved in force again. What does not pass any more is not there, and will be asked for.
     pub fn restore(&mut self, saved: v1::SavedState) {
+        self.remembered = true;
         for kind in Kind::ALL {
             let of_kind = |r: &&v1::Resource| {
                 r.resource.as_ref().is_some_and(|any| Kind::of_type_url(&any.type_url) == Some(kind))
@@ -206,7 +215,8 @@ impl Applier {
 
     /// Makes the next snapshot, and takes back what does not pass.
     fn put_in_force(&mut self, mut candidates: Candidates) -> Vec<(ResourceId, Rejection)> {
-        let (snapshot, refused) = self.model.apply(&self.resources);
+        let (mut snapshot, refused) = self.model.apply(&self.resources);
+        (snapshot.whole, snapshot.remembered) = (self.whole, self.remembered);
         self.snapshot = Arc::new(snapshot);
         let mut rejected = Vec::new();
         for Refused { resource: id, invalid, .. } in refused {

@@ -49,6 +49,30 @@ fn held(applier: &mut Applier) -> BTreeMap<String, String> {
     of_keys.next().unwrap().initial_resource_versions
 }
 
+/// Who sees a part must not take what it does not see for deleted, nor what it remembers for what there is.
+#[test]
+fn a_snapshot_tells_what_an_absence_means_in_it() {
+    let mut applier = Applier::default();
+    let standing = |applier: &Applier| (applier.snapshot().whole, applier.snapshot().remembered);
+    let keys = [key("a", None), key("b", None)];
+    let whole = |response| DeltaDiscoveryResponse { whole: true, ..response };
+    applier.apply(whole(response(keys.iter().map(wire).collect(), &[])));
+    assert_eq!(standing(&applier), (true, false));
+    let saved = applier.save();
+    applier.apply(response(Vec::new(), &["n/a"]));
+    assert_eq!(standing(&applier), (false, false), "its view was narrowed");
+    let mut again = Applier::default();
+    again.restore(saved);
+    assert_eq!(standing(&again), (false, true));
+    let secrets =
+        DeltaDiscoveryResponse { type_url: Kind::Secret.type_url(), ..whole(response(Vec::new(), &[])) };
+    assert!(!again.apply(secrets).changed, "nothing is said of keys yet");
+    again.apply(DeltaDiscoveryResponse { more: true, ..whole(response(Vec::new(), &["n/a"])) });
+    assert_eq!(standing(&again), (true, true), "a deletion counts at once");
+    let applied = again.apply(whole(response(Vec::new(), &[])));
+    assert!(applied.changed && standing(&again) == (true, false));
+}
+
 #[test]
 fn good_ones_are_applied_and_a_bad_one_is_named() {
     let mut applier = Applier::default();
