@@ -11,6 +11,10 @@ pub const LEADER_ADDRESS: &str = "tollgate.dev/address";
 /// On a token's Secret: the value of [`ROTATE_TOKEN`] that was last carried out.
 pub const ROTATED: &str = "tollgate.dev/rotated";
 
+/// On a Secret of a certificate that the operator issued: until when it is valid, as RFC 3339, for whoever may read only
+/// metadata.
+pub const NOT_AFTER: &str = "tollgate.dev/not-after";
+
 /// On what the operator makes: that it did.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// On what the operator makes: what it is a part of.

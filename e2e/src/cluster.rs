@@ -111,12 +111,20 @@ impl Cluster {
         arguments: impl IntoIterator<Item = S>,
         input: &str,
     ) -> anyhow::Result<String> {
-        let mut command = Command::new(&self.kubectl);
-        command.args(arguments).env("KUBECONFIG", kubeconfig).env("HOME", self.folder());
-        command.env("PATH", tools::path_with_ours()?);
+        let mut command = self.kubectl_command(kubeconfig)?;
+        command.args(arguments);
         let Ended { code, stdout, stderr } = with_input(command, input).await?;
         ensure!(code == Some(0), "{}", stderr.trim());
         Ok(stdout)
+    }
+
+    /// kubectl with a kubeconfig, and this workspace's plugin where kubectl finds it.
+    pub fn kubectl_command(&self, kubeconfig: &Path) -> anyhow::Result<Command> {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", kubeconfig).env("HOME", self.folder());
+        command.env("PATH", tools::path_with_ours()?);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Ok(command)
     }
 
     /// `kubectl apply` of one or several documents.

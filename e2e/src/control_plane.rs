@@ -42,6 +42,8 @@ pub struct Options {
     pub gateway: Vec<String>,
     /// Whether endpoints may lead to loopback, where the fakes are.
     pub private_endpoints: bool,
+    /// Whether gateways listen at all addresses, as in a pod: then their records are shown to those with a token only.
+    pub all_addresses: bool,
 }
 
 /// An installation of Tollgate in a namespace of its own.
@@ -51,6 +53,7 @@ pub struct ControlPlane {
     folder: TempDir,
     operators: Vec<Process>,
     gateways: Vec<Process>,
+    all_addresses: bool,
     service: Service,
     http: Http,
 }
@@ -71,6 +74,7 @@ impl Default for Options {
             operator: Vec::new(),
             gateway: Vec::new(),
             private_endpoints: true,
+            all_addresses: false,
         }
     }
 }
@@ -88,11 +92,17 @@ impl ControlPlane {
     pub async fn start_in(cluster: &Cluster, namespace: &str, options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("tollgate-control-plane-").tempdir()?;
         install(cluster, namespace, &options.watch).await?;
-        let kubeconfig = cluster.kubeconfig_for(namespace, OPERATOR_ACCOUNT).await?;
+        let mut kubeconfigs = Vec::new();
+        for n in 0..options.operators {
+            // Each is a pod of its own to the API server: its audit log tells who wrote.
+            make_pod(cluster, namespace, &format!("operator-{n}"), OPERATOR_ACCOUNT).await?;
+            kubeconfigs.push(cluster.kubeconfig_for_pod(namespace, &format!("operator-{n}")).await?);
+        }
         let token = folder.path().join("operator-token");
         std::fs::write(&token, cluster.token(namespace, OPERATOR_ACCOUNT, AUDIENCE).await?)?;
         let token = token.display().to_string();
-        let operators = (0..options.operators).map(|n| operator(n, namespace, &kubeconfig, &token, &options));
+        let operators = kubeconfigs.iter().enumerate();
+        let operators = operators.map(|(n, kubeconfig)| operator(n, namespace, kubeconfig, &token, &options));
         let operators = operators.collect::<anyhow::Result<Vec<_>>>()?;
         let service = Service::start(operators.iter().map(|(_, port)| *port).collect()).await?;
         let operators = operators.into_iter().map(|(process, _)| process).collect();
@@ -101,6 +111,7 @@ impl ControlPlane {
             folder,
             operators,
             gateways: Vec::new(),
+            all_addresses: options.all_addresses,
             service,
             http: Http::new(),
         };
@@ -185,13 +196,14 @@ impl ControlPlane {
         std::fs::write(place.join("ca.crt"), self.authority(cluster).await?)?;
         let (port, admin) = (free_port()?, free_port()?);
         let file = |name: &str| place.join(name).display().to_string();
+        let address = if self.all_addresses { "0.0.0.0" } else { "127.0.0.1" };
         let mut arguments: Vec<String> = [
             format!("--xds={}", self.xds_url()),
             format!("--xds-token-file={}", file("token")),
             format!("--xds-ca={}", file("ca.crt")),
             format!("--xds-state={}", file("snapshot")),
             format!("--node={pod}"),
-            format!("--listen=127.0.0.1:{port}"),
+            format!("--listen={address}:{port}"),
             format!("--admin=127.0.0.1:{admin}"),
             format!("--data={}", file("data")),
         ]
@@ -211,14 +223,7 @@ impl ControlPlane {
 
     /// A pod's object, whose ServiceAccount is made when it is not there.
     pub async fn pod(&self, cluster: &Cluster, name: &str, account: &str) -> anyhow::Result<()> {
-        cluster.service_account(&self.namespace, account).await?;
-        let pods: Api<Pod> = Api::namespaced(cluster.client().await?, &self.namespace);
-        let pod = json!({
-            "metadata": {"name": name},
-            "spec": {"serviceAccountName": account, "containers": [{"name": "main", "image": "none"}]},
-        });
-        pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
-        Ok(())
+        make_pod(cluster, &self.namespace, name, account).await
     }
 
     /// Waits until every program that runs is ready.
@@ -228,6 +233,17 @@ impl ControlPlane {
         }
         Ok(())
     }
+}
+
+async fn make_pod(cluster: &Cluster, namespace: &str, name: &str, account: &str) -> anyhow::Result<()> {
+    cluster.service_account(namespace, account).await?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client().await?, namespace);
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {"serviceAccountName": account, "containers": [{"name": "main", "image": "none"}]},
+    });
+    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    Ok(())
 }
 
 /// A port that is free now. The program that gets it may be started again on it.

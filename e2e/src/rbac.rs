@@ -167,6 +167,7 @@ kind: RoleBinding
             url: if resource.is_empty() { "/openid/v1/jwks?x=1".into() } else { "/api".into() },
             code,
             agent: String::new(),
+            ..Asked::default()
         }
     }
 

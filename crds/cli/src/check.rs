@@ -3,13 +3,14 @@
 //! # Layout
 //! - [`outcome`]: a check and how it went
 //! - [`before`]: what a cluster must have before Tollgate comes
-//! - [`installed`]: definitions, programs, certificates, policies
+//! - [`installed`]: definitions, certificates, policies; `programs`: what runs, and who leads
 //! - [`objects`]: keys, routes and servers
 
 pub mod before;
 pub mod installed;
 pub mod objects;
 pub mod outcome;
+mod programs;
 
 use crate::cluster::{Cluster, Release, Target};
 use outcome::{Outcome, Report};

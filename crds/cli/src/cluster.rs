@@ -50,7 +50,7 @@ pub struct Reach {
     #[arg(long, env = "TOLLGATE_URL", value_name = "URL")]
     pub url: Option<String>,
     /// The key whose records are asked for: its token is read from its Secret, and it sees itself and the keys below it.
-    #[arg(long = "as", value_name = "KEY", env = "TOLLGATE_KEY")]
+    #[arg(long = "as", id = "as", value_name = "KEY", env = "TOLLGATE_KEY")]
     pub key: Option<String>,
 }
 
@@ -125,8 +125,7 @@ impl Cluster {
         let mut parameters = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {
-            let page = api.list(&parameters).await;
-            let page = page.with_context(|| format!("cannot list {}", K::plural(&())))?;
+            let page = api.list(&parameters).await.map_err(|error| unlisted::<K>(error, everywhere))?;
             all.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
@@ -167,6 +166,21 @@ impl Cluster {
         })?;
         Ok((pods, name))
     }
+}
+
+/// Why a kind cannot be listed, and what to do.
+fn unlisted<K: Resource<DynamicType = ()>>(error: kube::Error, everywhere: bool) -> anyhow::Error {
+    let plural = K::plural(&());
+    let hint = match &error {
+        kube::Error::Api(status) if status.code == 404 => {
+            ": Tollgate's definitions are not installed (kubectl tollgate check says more)"
+        }
+        kube::Error::Api(status) if status.code == 403 && everywhere => {
+            ": you may not list them in all namespaces; name one with --namespace"
+        }
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("cannot list {plural}{hint}"))
 }
 
 /// Whether a pod is ready.
@@ -228,7 +242,12 @@ impl Gateway {
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| anyhow!("the answer cannot be read: {error}"))?.to_bytes();
         driver.abort();
-        ensure!(status.is_success(), "the gateway says {status}: {}", words(&body));
+        let hint = match (status.as_u16(), &self.token) {
+            (401, None) => " (name the key whose records you want with --as KEY, or set TOLLGATE_TOKEN)",
+            (401, Some(_)) => " (the token was rotated, or the key is disabled or not at the gateways yet)",
+            _ => "",
+        };
+        ensure!(status.is_success(), "the gateway says {status}: {}{hint}", words(&body));
         serde_json::from_slice(&body).context("the gateway's answer is not what this version expects")
     }
 

@@ -2,13 +2,16 @@
 
 use crate::{
     cluster::{Cluster, Target},
-    table::Table,
+    table::{Table, amount},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use std::{io::Write, process::ExitCode};
 use tollgate_crds::{
-    api::{McpServer, ProviderRoute, VirtualKey},
+    api::{
+        McpServer, ProviderRoute, VirtualKey,
+        virtual_key::{BudgetStatus, Unit},
+    },
     conditions::READY,
 };
 
@@ -87,7 +90,7 @@ pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
 }
 
 fn keys(keys: &[VirtualKey], failing: bool) -> Table {
-    let mut table = Table::new(["NAMESPACE", "KEY", "PARENT", "TIGHTEST", "SPENT", "LIMIT", "READY", "WHY"]);
+    let mut table = Table::new(["NAMESPACE", "KEY", "PARENT", "BUDGET", "USED", "READY", "WHY"]);
     for key in keys {
         let status = key.status.as_ref();
         let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
@@ -101,13 +104,19 @@ fn keys(keys: &[VirtualKey], failing: bool) -> Table {
             key.name_any(),
             parent.unwrap_or_default(),
             tightest.map(|b| b.name.clone()).unwrap_or_default(),
-            tightest.map(|b| format!("{} ({} %)", b.spent, b.percent)).unwrap_or_default(),
-            tightest.map(|b| format!("{} {:?}", b.limit, b.unit)).unwrap_or_default(),
+            tightest.map(used).unwrap_or_default(),
             ready.status,
             ready.why,
         ]);
     }
     table
+}
+
+/// `$1.50 of $200 (0 %)`.
+fn used(budget: &BudgetStatus) -> String {
+    let BudgetStatus { spent, limit, unit, percent, .. } = budget;
+    let spent = if *unit == Unit::Usd { amount(spent, *unit) } else { spent.clone() };
+    format!("{spent} of {} ({percent} %)", amount(limit, *unit))
 }
 
 fn routes(routes: &[ProviderRoute], failing: bool) -> Table {

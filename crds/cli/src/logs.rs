@@ -155,9 +155,11 @@ fn line(record: &Value) -> String {
         record.get("at").and_then(Value::as_i64).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     let key = record.get("tree").and_then(|tree| tree.get(0)).and_then(Value::as_str).unwrap_or("(no key)");
     let what = match text("kind") {
-        "tool" => format!("{}/{}", text("server"), text("tool")),
-        _ if text("model").is_empty() => text("model_asked").to_owned(),
-        _ => text("model").to_owned(),
+        "tool" => Some(format!("{}/{}", text("server"), text("tool"))),
+        _ => [text("model"), text("model_asked"), "-"]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .map(str::to_owned),
     };
     let tokens = record.get("tokens").filter(|tokens| !tokens.is_null());
     let of = |name: &str| tokens.and_then(|t| t.get(name)).and_then(Value::as_u64).unwrap_or(0);
@@ -170,9 +172,10 @@ fn line(record: &Value) -> String {
     let time = number("total_us").map(|us| format!(" {} ms", us / 1000));
     let error = Some(text("error")).filter(|error| !error.is_empty()).map(|error| format!(" {error}"));
     printable(&format!(
-        "{} {} {key} {what}{}{}{}{}",
+        "{} {} {key} {}{}{}{}{}",
         at.map(|at| at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()).unwrap_or_default(),
         number("status").unwrap_or(0),
+        what.unwrap_or_default(),
         tokens.unwrap_or_default(),
         cost.unwrap_or_default(),
         time.unwrap_or_default(),

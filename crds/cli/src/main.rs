@@ -56,3 +56,21 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// Two arguments of one name make a command that nobody can run.
+    #[test]
+    fn the_arguments_of_every_command_fit_together() {
+        Args::command().debug_assert();
+        let line = ["kubectl-tollgate", "logs", "--key", "n/a", "--as", "b"];
+        let Command::Logs(logs) = Args::try_parse_from(line).unwrap().command else { panic!("logs") };
+        assert!(
+            format!("{logs:?}").contains("key: Some(\"n/a\")")
+                && format!("{logs:?}").contains("key: Some(\"b\")")
+        );
+    }
+}

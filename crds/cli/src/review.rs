@@ -37,7 +37,7 @@ pub struct Args {
     /// Files or folders of manifests; all together are one configuration.
     #[arg(default_value = ".", value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Compare with this Git revision of the same paths, such as origin/main.
+    /// Compare with the same paths where the branch left this Git revision, such as origin/main.
     #[arg(long, value_name = "REV", conflicts_with = "base_path")]
     base: Option<String>,
     /// Compare with these files or folders instead (repeatable), such as what a chart rendered before.

@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::{Cluster, Target},
-    table::Table,
+    table::{Table, amount},
 };
 use kube::ResourceExt;
 use std::{
@@ -105,9 +105,9 @@ fn rows(table: &mut Table, shown: &str, key: &VirtualKey) {
 fn state(status: &BudgetStatus) -> [String; 4] {
     let resets = status.resets_at.as_ref().map(|time| time.0.to_string());
     [
-        status.spent.clone(),
+        amount(&status.spent, status.unit),
         format!("{} %", status.percent),
-        status.held.clone().unwrap_or_default(),
+        status.held.as_ref().map(|held| amount(held, status.unit)).unwrap_or_default(),
         resets.unwrap_or_default(),
     ]
 }

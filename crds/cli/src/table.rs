@@ -1,6 +1,7 @@
 //! Columns for a terminal, as kubectl writes them.
 
 use std::io::{self, Write};
+use tollgate_crds::api::virtual_key::Unit;
 
 /// Rows under headings; each column is as wide as its widest cell.
 #[derive(Debug)]
@@ -55,6 +56,14 @@ impl Table {
             writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
+    }
+}
+
+/// An amount as people write it: `$1.50`, `12000 tokens`.
+pub fn amount(amount: &str, unit: Unit) -> String {
+    match unit {
+        Unit::Usd => format!("${amount}"),
+        Unit::Tokens => format!("{amount} tokens"),
     }
 }
 

@@ -6,10 +6,16 @@ use std::{collections::BTreeMap, path::Path};
 
 /// A request to the API server. Empty where it has none: `resource` for paths that are no resource, `namespace` for
 /// what is cluster-wide.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
     /// Such as `system:serviceaccount:tollgate-system:tollgate-operator`.
     pub user: String,
+    /// The pod that the user's token is bound to; empty for others.
+    pub pod: String,
+    /// When the API server got it, and when it had answered: RFC 3339 with microseconds, as text in the order of time.
+    pub received: String,
+    /// See `received`.
+    pub answered: String,
     /// get, list, watch, create, update, patch, delete, deletecollection.
     pub verb: String,
     /// The API group; empty for the core's.
@@ -45,13 +51,22 @@ struct Event {
     response_status: Answer,
     #[serde(default)]
     user_agent: String,
+    #[serde(default)]
+    request_received_timestamp: String,
+    #[serde(default)]
+    stage_timestamp: String,
 }
 
 #[derive(Deserialize)]
 struct User {
     #[serde(default)]
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
+
+/// Where a bound token's pod stands in the user's extra.
+const POD: &str = "authentication.kubernetes.io/pod-name";
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -80,7 +95,10 @@ pub fn read(log: &Path) -> anyhow::Result<Vec<Asked>> {
         let new = !seen.contains_key(&event.audit_id);
         let index = *seen.entry(event.audit_id.clone()).or_insert(all.len());
         match all.get_mut(index) {
-            Some(asked) if !new => asked.code = event.response_status.code,
+            Some(asked) if !new => {
+                asked.code = event.response_status.code;
+                asked.answered = event.stage_timestamp;
+            }
             _ => all.push(event.into()),
         }
     }
@@ -89,10 +107,25 @@ pub fn read(log: &Path) -> anyhow::Result<Vec<Asked>> {
 
 // === impl Asked ===
 
+impl Asked {
+    /// Whether it was to change something, and did.
+    pub fn has_written(&self) -> bool {
+        let writes =
+            ["create", "update", "patch", "delete", "deletecollection"].contains(&self.verb.as_str());
+        // These ask a question by creating one.
+        let asks = self.resource.ends_with("reviews") || self.subresource == "token";
+        writes && !asks && (200..300).contains(&self.code)
+    }
+}
+
 impl From<Event> for Asked {
     fn from(event: Event) -> Self {
         let Object { api_group: group, resource, subresource, namespace, name } = event.object_ref;
+        let pod = event.user.extra.get(POD).and_then(|names| names.first());
         Asked {
+            pod: pod.cloned().unwrap_or_default(),
+            received: event.request_received_timestamp,
+            answered: event.stage_timestamp,
             user: event.user.username,
             verb: event.verb,
             group,

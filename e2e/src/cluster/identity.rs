@@ -42,6 +42,10 @@ impl Cluster {
     /// The token that a projected volume would give a pod: of the pod's service account, bound to the pod. It is no
     /// longer valid once the pod is gone.
     pub async fn token_for_pod(&self, namespace: &str, pod: &str, audience: &str) -> anyhow::Result<String> {
+        self.pod_token(namespace, pod, &[audience]).await
+    }
+
+    async fn pod_token(&self, namespace: &str, pod: &str, audiences: &[&str]) -> anyhow::Result<String> {
         let found = Api::<Pod>::namespaced(self.client().await?, namespace).get(pod).await?;
         let account = found.spec.and_then(|spec| spec.service_account_name);
         let account = account.with_context(|| format!("pod {namespace}/{pod} names no service account"))?;
@@ -52,7 +56,7 @@ impl Cluster {
             uid: found.metadata.uid,
         };
         self.service_account(namespace, &account).await?;
-        self.request_token(namespace, &account, &[audience], Some(bound)).await
+        self.request_token(namespace, &account, audiences, Some(bound)).await
     }
 
     /// A kubeconfig of a service account (made when absent), for the API server itself.
@@ -60,6 +64,12 @@ impl Cluster {
         self.service_account(namespace, service_account).await?;
         let token = self.request_token(namespace, service_account, &[], None).await?;
         self.kubeconfig_with(&token, &format!("{namespace}.{service_account}"))
+    }
+
+    /// The kubeconfig that a pod has: of its service account, bound to it, so that the audit log names the pod.
+    pub async fn kubeconfig_for_pod(&self, namespace: &str, pod: &str) -> anyhow::Result<PathBuf> {
+        let token = self.pod_token(namespace, pod, &[]).await?;
+        self.kubeconfig_with(&token, &format!("{namespace}.pod.{pod}"))
     }
 
     /// A client with the rights of a service account (made when absent).

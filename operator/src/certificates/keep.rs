@@ -3,7 +3,7 @@
 use super::{
     authority::IssueError,
     plan::{Seen, WATCHED},
-    write::Writer,
+    write::{WEBHOOK_LOOK, Writer},
 };
 use crate::{context::Context, xds::listen::CertificatePem};
 use futures_util::{Stream, StreamExt as _, stream::SelectAll};
@@ -79,7 +79,8 @@ impl Keeper {
 
     async fn keep(&mut self, context: &mut Context) {
         let mut writer = Writer::new(context);
-        let look = (context.settings.certificate_life / 30).clamp(Duration::from_secs(1), LOOK);
+        let most = if context.settings.webhook_configuration.is_some() { WEBHOOK_LOOK } else { LOOK };
+        let look = (context.settings.certificate_life / 30).clamp(Duration::from_secs(1), most);
         let mut ticks = tokio::time::interval(look);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -4,11 +4,12 @@ use super::{
     AUTHORITY, BUNDLE_KEY, GATEWAY_TLS, ISSUED_FOR, OPERATOR_TLS, SEALING,
     authority::{Authority, IssueError, Issued, merged},
     sealing::{KEY_LEN, Keys},
+    validity::Validity,
 };
 use crate::{settings::Settings, xds::listen::CertificatePem};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use std::{collections::BTreeMap, sync::Arc};
-use tollgate_crds::annotations::{COMPONENT, MANAGED_BY, OPERATOR};
+use tollgate_crds::annotations::{COMPONENT, MANAGED_BY, NOT_AFTER, OPERATOR};
 use tollgate_proto::v1;
 
 /// The Secrets, as they were last seen; outer `None`: not seen yet.
@@ -120,6 +121,8 @@ impl Seen {
             }
         }
         let issued = authority.issue(names, now, settings.certificate_life)?;
+        let until = Validity::of_pem(issued.certificate.as_bytes())
+            .and_then(|validity| jiff::Timestamp::from_second(validity.until).ok());
         let data = [
             (TLS_CERTIFICATE.to_owned(), issued.certificate),
             (TLS_KEY.to_owned(), issued.key),
@@ -127,7 +130,9 @@ impl Seen {
         ];
         let mut secret = self.secret(name, settings, data.into());
         secret.type_ = Some(TLS_TYPE.to_owned());
-        secret.metadata.annotations = Some([(ISSUED_FOR.to_owned(), wanted)].into());
+        let until = until.map(|until| (NOT_AFTER.to_owned(), until.to_string()));
+        let issued_for = (ISSUED_FOR.to_owned(), wanted);
+        secret.metadata.annotations = Some([issued_for].into_iter().chain(until).collect());
         Ok(Some(secret))
     }
 
@@ -294,5 +299,10 @@ mod tests {
         let versions: Vec<_> = writes.iter().map(|s| s.metadata.resource_version.as_deref()).collect();
         assert!(versions.contains(&Some("42")), "{versions:?}");
         assert!(!format!("{:?}", seen.operator()).contains("BEGIN"));
+        // Whoever may read metadata alone sees when it ends.
+        let renewed = writes.iter().find(|s| s.metadata.name.as_deref() == Some(OPERATOR_TLS)).unwrap();
+        let until = renewed.metadata.annotations.as_ref().unwrap().get(NOT_AFTER).unwrap();
+        let until = until.parse::<jiff::Timestamp>().unwrap().as_second();
+        assert!((NOW + 61 * DAY..NOW + 200 * DAY).contains(&until), "{until}");
     }
 }

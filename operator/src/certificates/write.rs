@@ -1,6 +1,6 @@
 //! The leader's writes: Secrets with the version that was seen, the ConfigMap of what to trust, the webhook's caBundle.
 
-use super::{BUNDLE, BUNDLE_KEY};
+use super::{AUTHORITY, BUNDLE, BUNDLE_KEY};
 use crate::{
     context::Context,
     leader::{Lead, WRITE},
@@ -26,12 +26,18 @@ pub(super) struct Writer {
     namespace: String,
     webhook: Option<String>,
     lead: Lead,
-    /// The bundle that is in the ConfigMap and the webhook, and since when: others may change them.
+    /// The bundle that is in the ConfigMap, and when that was last made sure of: others may change it.
     told: Option<(String, Instant)>,
+    /// The same of the webhook.
+    hooked: Option<(String, Instant)>,
 }
 
-/// How often what others may have changed is looked at.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often the ConfigMap, which others may have changed, is written again.
+const MAP_LOOK: Duration = Duration::from_secs(60);
+/// How often the webhook is looked at: while its caBundle is wrong, labelled pods cannot be created.
+pub(super) const WEBHOOK_LOOK: Duration = Duration::from_secs(5);
+/// The type of a certificate's Secret.
+const TLS_TYPE: &str = "kubernetes.io/tls";
 
 // === impl Writer ===
 
@@ -43,6 +49,7 @@ impl Writer {
             webhook: context.settings.webhook_configuration.clone(),
             lead: context.lead.clone(),
             told: None,
+            hooked: None,
         }
     }
 
@@ -53,23 +60,52 @@ impl Writer {
         bundle: &str,
         written: &mut Vec<Secret>,
     ) -> anyhow::Result<()> {
+        let mut failed = Vec::new();
+        let mut authority = true;
         for secret in secrets {
             let name = secret.metadata.name.clone().unwrap_or_default();
-            let now = self.secret(&name, secret).await;
-            written.push(now.with_context(|| format!("cannot write Secret {name}"))?);
-            tracing::info!(secret = name, "written");
+            // What an authority issued that could not be stored is nobody's; the rest does not wait for it.
+            if !authority && secret.type_.as_deref() == Some(TLS_TYPE) {
+                continue;
+            }
+            match self.secret(&name, secret).await.with_context(|| format!("cannot write Secret {name}")) {
+                Ok(now) => {
+                    written.push(now);
+                    tracing::info!(secret = name, "written");
+                }
+                Err(error) => {
+                    authority &= name != AUTHORITY;
+                    failed.push(error);
+                }
+            }
         }
-        let fresh = |(told, since): &(String, Instant)| told == bundle && since.elapsed() < LOOK;
-        if bundle.is_empty() || self.told.as_ref().is_some_and(fresh) {
-            return Ok(());
+        failed.extend(self.tell(bundle).await);
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(all(failed)),
         }
-        self.config_map(bundle).await.with_context(|| format!("cannot write ConfigMap {BUNDLE}"))?;
-        if let Some(webhook) = &self.webhook {
+    }
+
+    /// Tells the bundle where it is not told yet: one that cannot be written does not keep it from the other.
+    async fn tell(&mut self, bundle: &str) -> Vec<anyhow::Error> {
+        let mut failed = Vec::new();
+        if bundle.is_empty() {
+            return failed;
+        }
+        if is_due(&self.told, bundle, MAP_LOOK) {
+            match self.config_map(bundle).await.with_context(|| format!("cannot write ConfigMap {BUNDLE}")) {
+                Ok(()) => self.told = Some((bundle.to_owned(), Instant::now())),
+                Err(error) => failed.push(error),
+            }
+        }
+        if let Some(webhook) = self.webhook.clone().filter(|_| is_due(&self.hooked, bundle, WEBHOOK_LOOK)) {
             let context = || format!("cannot write caBundle of MutatingWebhookConfiguration {webhook}");
-            self.ca_bundle(webhook, bundle).await.with_context(context)?;
+            match self.ca_bundle(&webhook, bundle).await.with_context(context) {
+                Ok(()) => self.hooked = Some((bundle.to_owned(), Instant::now())),
+                Err(error) => failed.push(error),
+            }
         }
-        self.told = Some((bundle.to_owned(), Instant::now()));
-        Ok(())
+        failed
     }
 
     /// A Secret that was not there is created, else replaced in the version that was seen: when somebody else was first, that
@@ -132,6 +168,17 @@ impl Writer {
         let _permit = self.lead.permit().context("this replica does not lead any more")?;
         Ok(timeout(WRITE, write).await.context("the API server did not answer in time")??)
     }
+}
+
+/// Whether something was made sure of too long ago, or of another bundle.
+fn is_due(last: &Option<(String, Instant)>, bundle: &str, look: Duration) -> bool {
+    last.as_ref().is_none_or(|(told, since)| told != bundle || since.elapsed() >= look)
+}
+
+/// Several errors as one.
+fn all(errors: Vec<anyhow::Error>) -> anyhow::Error {
+    let words: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+    anyhow::anyhow!(words.join("; "))
 }
 
 fn manager() -> PostParams {

@@ -1,45 +1,37 @@
-//! Definitions, programs, certificates, policies.
+//! Definitions, certificates, policies.
 
-use super::outcome::{Outcome, Report};
+use super::{
+    outcome::{Outcome, Report},
+    programs::{self, CHART},
+};
 use crate::cluster::Cluster;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    NamespaceResourceScope,
     api::{
-        admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingAdmissionPolicy},
-        apps::v1::Deployment,
-        coordination::v1::Lease,
-        core::v1::Secret,
-        discovery::v1::EndpointSlice,
+        admissionregistration::v1::{
+            MutatingWebhook, MutatingWebhookConfiguration, ValidatingAdmissionPolicy,
+        },
+        core::v1::{ConfigMap, Secret},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Resource, ResourceExt, api::ListParams};
-use serde::de::DeserializeOwned;
-use std::fmt::Debug;
-use tollgate_crds::manifests;
+use kube::{Api, ResourceExt, api::ListParams};
+use tollgate_crds::{annotations::NOT_AFTER, manifests};
 
-/// The label of everything that the chart installs.
-const CHART: &str = "app.kubernetes.io/name=tollgate";
-/// The operator's Lease.
-const LEASE: &str = "tollgate-operator";
-/// A lease that was not renewed for this long has no holder that works.
-const STALE: SignedDuration = SignedDuration::from_secs(60);
+/// Where the operator tells which authorities are to be trusted.
+const BUNDLE: (&str, &str) = ("tollgate-ca", "ca.crt");
 /// A certificate that ends within this time should have been renewed long ago.
 const SOON: SignedDuration = SignedDuration::from_hours(24);
 
 /// All of it.
 pub async fn all(cluster: &Cluster, namespace: &str, report: &mut Report) {
     definitions(cluster, report).await;
-    for (component, what) in [("operator", "the operator"), ("gateway", "the gateway")] {
-        deployment(cluster, namespace, component, what, report).await;
-    }
-    endpoints(cluster, namespace, report).await;
-    leader(cluster, namespace, report).await;
+    programs::all(cluster, namespace, report).await;
     for name in ["tollgate-operator-tls", "tollgate-gateway-tls"] {
         certificate(cluster, namespace, name, report).await;
     }
-    policies(cluster, report).await;
+    webhook(cluster, namespace, report).await;
+    root_keys(cluster, report).await;
 }
 
 async fn definitions(cluster: &Cluster, report: &mut Report) {
@@ -81,87 +73,6 @@ fn definition(ours: &CustomResourceDefinition, found: &CustomResourceDefinition)
     }
 }
 
-async fn listed<K>(cluster: &Cluster, namespace: &str, labels: &str) -> Result<Vec<K>, kube::Error>
-where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
-    Ok(api.list(&ListParams::default().labels(labels)).await?.items)
-}
-
-async fn deployment(cluster: &Cluster, namespace: &str, component: &str, what: &str, report: &mut Report) {
-    let labels = format!("{CHART},app.kubernetes.io/component={component}");
-    let outcome = match listed::<Deployment>(cluster, namespace, &labels).await {
-        Err(error) => Outcome::failed(error, format!("may you list deployments in {namespace}?")),
-        Ok(found) => match found.first() {
-            None => Outcome::failed(
-                format!("there is no deployment with the labels {labels} in {namespace}"),
-                "helm install tollgate charts/tollgate; another namespace is named with --tollgate-namespace",
-            ),
-            Some(deployment) => replicas(deployment, namespace, component),
-        },
-    };
-    report.note("Programs", format!("{what} runs, all replicas ready"), outcome);
-}
-
-fn replicas(deployment: &Deployment, namespace: &str, component: &str) -> Outcome {
-    let status = deployment.status.clone().unwrap_or_default();
-    let (wanted, ready) = (status.replicas.unwrap_or(0), status.ready_replicas.unwrap_or(0));
-    let hint = format!(
-        "kubectl -n {namespace} get pods -l app.kubernetes.io/component={component}; /readyz says why"
-    );
-    match ready {
-        0 => Outcome::failed(format!("0 of {wanted} are ready"), hint),
-        _ if ready < wanted => Outcome::warned(format!("{ready} of {wanted} are ready"), hint),
-        _ => Outcome::Passed,
-    }
-}
-
-async fn endpoints(cluster: &Cluster, namespace: &str, report: &mut Report) {
-    for service in ["tollgate", "tollgate-operator"] {
-        let labels = format!("kubernetes.io/service-name={service}");
-        let outcome = match listed::<EndpointSlice>(cluster, namespace, &labels).await {
-            Err(error) => Outcome::failed(error, format!("may you list endpointslices in {namespace}?")),
-            Ok(slices) => {
-                let ready = |e: &&k8s_openapi::api::discovery::v1::Endpoint| {
-                    e.conditions.as_ref().is_some_and(|c| c.ready.unwrap_or(true))
-                };
-                let number: usize =
-                    slices.iter().map(|slice| slice.endpoints.iter().filter(ready).count()).sum();
-                match number {
-                    0 => Outcome::failed(
-                        "it has no ready endpoint",
-                        "its pods are not ready, or its selector is wrong",
-                    ),
-                    _ => Outcome::Passed,
-                }
-            }
-        };
-        report.note("Programs", format!("service {service} has endpoints"), outcome);
-    }
-}
-
-async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) {
-    let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let hint = "without a leader gateways go on, but no status is written and no token is made: see the operator's logs";
-    let outcome = match api.get(LEASE).await {
-        Err(error) => Outcome::failed(error, hint),
-        Ok(lease) => {
-            let spec = lease.spec.unwrap_or_default();
-            let age = spec.renew_time.map(|renewed| Timestamp::now().duration_since(renewed.0));
-            match (spec.holder_identity.filter(|holder| !holder.is_empty()), age) {
-                (Some(_), Some(age)) if age < STALE => Outcome::Passed,
-                (Some(holder), Some(age)) => Outcome::failed(
-                    format!("{holder} has not renewed its lease for {} s", age.as_secs()),
-                    hint,
-                ),
-                _ => Outcome::failed("nobody holds the lease", hint),
-            }
-        }
-    };
-    report.note("Programs", "an operator leads", outcome);
-}
-
 async fn certificate(cluster: &Cluster, namespace: &str, name: &str, report: &mut Report) {
     let api: Api<Secret> = Api::namespaced(cluster.client.clone(), namespace);
     let outcome = match api.get_metadata(name).await {
@@ -170,39 +81,72 @@ async fn certificate(cluster: &Cluster, namespace: &str, name: &str, report: &mu
         }
         Err(error) => Outcome::failed(error, "the operator's leader makes it: see the operator's logs"),
         Ok(found) => {
-            let ends =
-                found.annotations().get("tollgate.dev/not-after").and_then(|at| at.parse::<Timestamp>().ok());
-            match ends.map(|at| at.duration_since(Timestamp::now())) {
-                Some(left) if left < SOON => Outcome::failed(
-                    format!("it ends in {} h", left.as_hours()),
-                    "the operator's leader renews it long before: see its logs",
-                ),
-                // A certificate of somebody else's making says nothing of its end here.
-                _ => Outcome::Passed,
-            }
+            let ends = found.annotations().get(NOT_AFTER).and_then(|at| at.parse::<Timestamp>().ok());
+            // A certificate of somebody else's making says nothing of its end here.
+            ends.map_or(Outcome::Passed, |ends| valid_until(ends, Timestamp::now()))
         }
     };
     report.note("Certificates", format!("Secret {name} is there and does not end soon"), outcome);
 }
 
-async fn policies(cluster: &Cluster, report: &mut Report) {
+fn valid_until(ends: Timestamp, now: Timestamp) -> Outcome {
+    let hint = "the operator's leader renews it long before: see its logs";
+    let left = ends.duration_since(now);
+    match () {
+        () if left <= SignedDuration::ZERO => Outcome::failed(format!("it ended on {ends}"), hint),
+        () if left < SOON => Outcome::failed(format!("it ends in {} h, on {ends}", left.as_hours()), hint),
+        () => Outcome::Passed,
+    }
+}
+
+/// The injection webhook of this release trusts what the operator serves with.
+async fn webhook(cluster: &Cluster, namespace: &str, report: &mut Report) {
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
     let outcome = match webhooks.list(&ListParams::default().labels(CHART)).await {
         Err(error) => Outcome::warned(error, "an administrator's account can check it"),
-        Ok(found) => match found.items.first() {
-            None => {
-                Outcome::warned("there is none", "pods get no relay; set injection.enabled if they should")
+        Ok(found) => {
+            let all = found.items.iter().flat_map(|c| c.webhooks.iter().flatten());
+            let ours: Vec<_> = all.filter(|webhook| is_of(webhook, namespace)).collect();
+            match ours.is_empty() {
+                true => Outcome::warned(
+                    "there is none",
+                    "pods get no relay; set injection.enabled if they should",
+                ),
+                false => trusts(cluster, namespace, &ours).await,
             }
-            Some(found) if found.webhooks.iter().flatten().all(|w| w.client_config.ca_bundle.is_some()) => {
-                Outcome::Passed
-            }
-            Some(_) => Outcome::failed(
-                "its caBundle is empty, so the API server cannot call it",
-                "the operator's leader sets it: see its logs",
-            ),
-        },
+        }
     };
     report.note("Policies", "the injection webhook can be called", outcome);
+}
+
+fn is_of(webhook: &MutatingWebhook, namespace: &str) -> bool {
+    webhook.client_config.service.as_ref().is_none_or(|service| service.namespace == namespace)
+}
+
+async fn trusts(cluster: &Cluster, namespace: &str, webhooks: &[&MutatingWebhook]) -> Outcome {
+    let hint = "the operator's leader sets it within seconds: see its logs; labelled pods cannot be created meanwhile";
+    let held =
+        |webhook: &MutatingWebhook| webhook.client_config.ca_bundle.clone().filter(|b| !b.0.is_empty());
+    if let Some(webhook) = webhooks.iter().find(|webhook| held(webhook).is_none()) {
+        let found = format!("the caBundle of {} is empty, so the API server cannot call it", webhook.name);
+        return Outcome::failed(found, hint);
+    }
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let Ok(map) = maps.get(BUNDLE.0).await else {
+        // Whoever may not read it sees at least that there is one.
+        return Outcome::Passed;
+    };
+    let Some(bundle) = map.data.and_then(|mut data| data.remove(BUNDLE.1)) else { return Outcome::Passed };
+    match webhooks.iter().find(|webhook| held(webhook).is_some_and(|held| held.0 != bundle.as_bytes())) {
+        None => Outcome::Passed,
+        Some(webhook) => Outcome::failed(
+            format!("the caBundle of {} is not the authority in ConfigMap {}", webhook.name, BUNDLE.0),
+            hint,
+        ),
+    }
+}
+
+async fn root_keys(cluster: &Cluster, report: &mut Report) {
     let api: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
     let outcome = match api.list(&ListParams::default().labels(CHART)).await {
         Err(error) => Outcome::warned(error, "an administrator's account can check it"),

@@ -124,8 +124,7 @@ fn of_revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<BTreeMap<Pat
     ensure!(!revision.starts_with('-'), "{revision:?} is no revision");
     let here = git(&["rev-parse", "--show-prefix"])?;
     let prefix = PathBuf::from(String::from_utf8_lossy(&here).trim());
-    git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")])
-        .with_context(|| format!("Git has no revision {revision:?}; in a pipeline, fetch it first"))?;
+    let revision = &fork_point(revision)?;
     let mut arguments = vec!["ls-tree", "-r", "-z", "--name-only", "--full-tree", revision, "--"];
     let wanted: Vec<String> =
         paths.iter().map(|path| plain(&prefix.join(path))).filter(|path| !path.is_empty()).collect();
@@ -141,6 +140,20 @@ fn of_revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<BTreeMap<Pat
         files.insert(PathBuf::from(name), Ok(content));
     }
     Ok(files)
+}
+
+/// Where the branch that is reviewed left `revision`, so that what `revision` got since is not told as this branch's doing. It
+/// is `revision` itself when that has nothing since, when it is ahead of the branch, and when Git does not know (a shallow clone).
+fn fork_point(revision: &str) -> anyhow::Result<String> {
+    let commit = |name: &str| {
+        let found = git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")]);
+        found.map(|found| String::from_utf8_lossy(&found).trim().to_owned())
+    };
+    let base = commit(revision)
+        .with_context(|| format!("Git has no revision {revision:?}; in a pipeline, fetch it first"))?;
+    let (Ok(head), Ok(fork)) = (commit("HEAD"), git(&["merge-base", &base, "HEAD"])) else { return Ok(base) };
+    let fork = String::from_utf8_lossy(&fork).trim().to_owned();
+    Ok(if fork.is_empty() || fork == head { base } else { fork })
 }
 
 /// The path without `.` and `..`, as Git names it.
