@@ -5,7 +5,7 @@
 //! understood becomes an object that says why; what cannot even be named is a [`FileProblem`].
 //!
 //! Besides the three kinds of the API there are `kind: Secret` and `kind: Namespace` (for its labels) of Kubernetes, and
-//! `kind: List`. In a Secret's `stringData`, and nowhere else, `${NAME}` and `${NAME:-default}` stand for environment
+//! `kind: List`. Whatever else stands there is passed over and counted ([`Others`]). In a Secret's `stringData`, and nowhere else, `${NAME}` and `${NAME:-default}` stand for environment
 //! variables.
 //!
 //! # Layout
@@ -13,6 +13,7 @@
 //! - `documents`: where documents begin and end
 //! - `document`: one document to objects
 //! - `metadata`: names, and what else stands in `metadata`
+//! - `others`: what is not ours
 //! - `schema`: bounds that the API server checks by the CRDs' schemas
 //! - `secret`: Secrets, and environment variables in them
 
@@ -20,8 +21,11 @@ mod document;
 mod documents;
 pub mod folder;
 mod metadata;
+mod others;
 mod schema;
 mod secret;
+
+pub use others::Others;
 
 use crate::compile::Object;
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -41,6 +45,8 @@ pub struct File {
     pub objects: Vec<Object>,
     /// Labels of the namespaces it describes.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// What stands there and is not ours.
+    pub others: Others,
     /// What in it could not be read.
     pub problems: Vec<FileProblem>,
 }

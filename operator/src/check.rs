@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 use tollgate_crds::{
     compile::{Input, Options, Status, compile},
     conditions::{ACCEPTED, RESOLVED_REFS},
-    manifest::{self, FileProblem, folder::scan},
+    manifest::{self, FileProblem, Others, folder::scan},
 };
 
 /// Arguments of `check`.
@@ -39,13 +39,16 @@ struct Counts {
 
 /// Runs the check: prints, and returns the exit code.
 pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let (input, problems) = read(args)?;
+    let (input, problems, others) = read(args)?;
     let mut counts = Counts { unreadable: problems.len(), ..Counts::default() };
     for problem in problems {
         writeln!(out, "error {problem}")?;
     }
     for status in compile(&input).statuses {
         print(&status, args, &mut counts, out)?;
+    }
+    if !others.is_empty() && !args.quiet {
+        writeln!(out, "{others}")?;
     }
     writeln!(
         out,
@@ -56,9 +59,10 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn read(args: &Args) -> anyhow::Result<(Input, Vec<FileProblem>)> {
+fn read(args: &Args) -> anyhow::Result<(Input, Vec<FileProblem>, Others)> {
     let mut input = Input { options: options(args), ..Input::default() };
     let mut problems = Vec::new();
+    let mut others = Others::default();
     // In a cluster nothing is expanded, and so nothing is missing.
     let environment = |name: &str| match args.standalone {
         true => std::env::var(name).ok(),
@@ -74,12 +78,13 @@ fn read(args: &Args) -> anyhow::Result<(Input, Vec<FileProblem>)> {
                     input.objects.extend(file.objects);
                     input.namespaces.extend(file.namespaces);
                     problems.extend(file.problems);
+                    others.extend(&file.others);
                 }
                 Err(message) => problems.push(FileProblem { file: name.into(), line: 0, column: 0, message }),
             }
         }
     }
-    Ok((input, problems))
+    Ok((input, problems, others))
 }
 
 fn options(args: &Args) -> Options {

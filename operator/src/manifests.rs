@@ -16,7 +16,7 @@ use tollgate_crds::{
     compile::{Input, Mode, Options, compile},
     conditions::RESOLVED_REFS,
     manifest::{
-        self, File,
+        self, File, Others,
         folder::{Content, scan},
     },
 };
@@ -29,6 +29,7 @@ pub struct Folder {
     options: Options,
     files: BTreeMap<PathBuf, Read>,
     told: BTreeSet<String>,
+    others: Others,
 }
 
 /// A file as it was last read.
@@ -71,7 +72,13 @@ pub async fn follow(root: &Path, options: Options) -> io::Result<watch::Receiver
 impl Folder {
     /// Nothing read yet.
     pub fn new(root: &Path, options: Options) -> Self {
-        Folder { root: root.to_owned(), options, files: BTreeMap::new(), told: BTreeSet::new() }
+        Folder {
+            root: root.to_owned(),
+            options,
+            files: BTreeMap::new(),
+            told: BTreeSet::new(),
+            others: Others::default(),
+        }
     }
 
     /// Reads the folder; `None`: no file has changed since the last time.
@@ -124,10 +131,12 @@ impl Folder {
     fn compile(&mut self) -> Resources {
         let mut input = Input { options: self.options, ..Input::default() };
         let mut said = BTreeSet::new();
+        let mut others = Others::default();
         for read in self.files.values() {
             input.objects.extend(read.file.objects.iter().cloned());
             input.namespaces.extend(read.file.namespaces.clone());
             said.extend(read.problems.iter().cloned());
+            others.extend(&read.file.others);
         }
         let compiled = telemetry::compiling(|| compile(&input));
         for status in &compiled.statuses {
@@ -135,6 +144,10 @@ impl Folder {
             let refused = status.problems.iter().filter(|_| !status.is_accepted());
             said.extend(refused.chain(dangling).map(|p| format!("{status}: {}: {p}", p.reason)));
         }
+        if !others.is_empty() && others != self.others {
+            tracing::info!("{others}");
+        }
+        self.others = others;
         self.tell(said);
         telemetry::metrics().statuses(&compiled.statuses);
         compiled.resources

@@ -39,6 +39,17 @@ fn a_cluster_takes_no_loopback_endpoints() {
 }
 
 #[test]
+fn what_is_not_ours_is_told_in_one_line_and_is_no_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: a}\n---\n";
+    fs::write(folder.path().join("a.yaml"), format!("{role}{role}")).unwrap();
+    let (code, text) = check(&[&folder.path().display().to_string()]);
+    assert_eq!(code, 0, "{text}");
+    let line = "not read: 2 objects that are not Tollgate's: 2 Role (rbac.authorization.k8s.io)\n";
+    assert!(text.starts_with(line), "{text}");
+}
+
+#[test]
 fn mistakes_are_told_with_their_places() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");

@@ -31,6 +31,30 @@ fn key(budget: &str) -> String {
     )
 }
 
+/// A policy repository as it is: what other programs read stands beside keys.
+#[test]
+fn what_is_not_tollgates_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let external = "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: openai}\n";
+    let binding =
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: approvers}\n";
+    fs::write(root.join("key.yaml"), format!("{}---\n{external}---\n{binding}", key("5"))).unwrap();
+    fs::write(root.join("kustomization.yaml"), "resources: [key.yaml]\n").unwrap();
+    let (code, out, error) = review(root, &["."]);
+    assert_eq!(code, 0, "{out}{error}");
+    assert!(
+        out.contains("not read: 3 objects that are not Tollgate's: 1 ExternalSecret (external-secrets.io)"),
+        "{out}"
+    );
+    let (code, out, _) = review(root, &[".", "-o", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, report["notRead"][0]["kind"].as_str()), (0, Some("ExternalSecret")), "{out}");
+    // A kind of ours that this version does not know is a mistake.
+    fs::write(root.join("key.yaml"), key("5").replace("v1alpha1", "v2")).unwrap();
+    assert_eq!(review(root, &["."]).0, 1);
+}
+
 #[test]
 fn a_branch_is_compared_with_its_base() {
     let folder = tempfile::tempdir().unwrap();

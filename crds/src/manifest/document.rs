@@ -3,7 +3,7 @@
 use super::{
     Environment, File, FileProblem, documents,
     metadata::{Header, header, unknown_fields},
-    schema, secret,
+    others, schema, secret,
 };
 use crate::{
     api::{API_VERSION, GROUP},
@@ -63,8 +63,24 @@ impl Reader<'_> {
         }
         let header = match header(document) {
             Ok(header) => header,
+            Err(_) if self.is_kustomization() => return self.out.others.add("Kustomization", "kustomize"),
             Err(message) => return self.problem(line, 0, message),
         };
+        let known = ["VirtualKey", "ProviderRoute", "McpServer"].contains(&header.kind.as_str());
+        let is_ours = match header.api_version.as_str() {
+            API_VERSION => known,
+            "v1" => {
+                ["Secret", "Namespace"].contains(&header.kind.as_str()) && !secret::is_encrypted(document)
+            }
+            _ => false,
+        };
+        if !is_ours {
+            return match others::group(&header) {
+                Ok("") if header.kind == "Secret" => self.out.others.add("encrypted Secret", ""),
+                Ok(group) => self.out.others.add(&header.kind, group),
+                Err(message) => self.problem(line, 0, message),
+            };
+        }
         if header.name.is_empty() {
             return self.problem(line, 0, format!("the {} has no metadata.name", header.kind));
         }
@@ -77,7 +93,7 @@ impl Reader<'_> {
             (API_VERSION, "McpServer") => (Kind::McpServer, typed(document, text, base, Body::McpServer)),
             ("v1", "Secret") => (Kind::Secret, secret::read(document, self.environment)),
             ("v1", "Namespace") => return self.namespace(&header, document),
-            _ => return self.problem(line, 0, unknown_kind(&header)),
+            _ => return,
         };
         let (kind, body) = parsed;
         self.out.objects.push(Object {
@@ -102,28 +118,27 @@ impl Reader<'_> {
         self.out.namespaces.insert(header.name.clone(), labels);
     }
 
+    /// Kustomize takes its own file without `apiVersion` and `kind`.
+    fn is_kustomization(&self) -> bool {
+        let name = self.file.rsplit(['/', '\\']).next().unwrap_or_default();
+        matches!(name, "kustomization.yaml" | "kustomization.yml")
+    }
+
     fn problem(&mut self, line: usize, column: usize, message: String) {
         let line = self.line + line;
         self.out.problems.push(FileProblem { file: self.file.clone(), line, column, message });
     }
 }
 
-/// The items of a `kind: List` (or `VirtualKeyList`, …); `None`: it is none.
+/// The items of a `kind: List` (or `VirtualKeyList`, …); `None`: it is none. A kind of another group that only ends so is no list.
 fn list(document: &Value) -> Option<Result<&Vec<Value>, String>> {
     let kind = document.get("kind").and_then(Value::as_str).filter(|kind| kind.ends_with("List"))?;
     let items = document.get("items").and_then(Value::as_sequence);
-    Some(items.ok_or_else(|| format!("the {kind} has no items")))
-}
-
-fn unknown_kind(Header { api_version, kind, .. }: &Header) -> String {
-    let ours = ["VirtualKey", "ProviderRoute", "McpServer"];
-    if ours.contains(&kind.as_str()) || api_version.split('/').next() == Some(GROUP) {
-        return format!(
-            "{kind} of {api_version} is unknown: this version knows {} of {API_VERSION}",
-            ours.join(", ")
-        );
+    if items.is_none() && kind != "List" {
+        let version = document.get("apiVersion").and_then(Value::as_str)?;
+        version.starts_with(GROUP).then_some(())?;
     }
-    format!("{kind} of {api_version} is unknown here, and not read")
+    Some(items.ok_or_else(|| format!("the {kind} has no items")))
 }
 
 /// Reads a kind of ours: by its type (which refuses unknown fields), then by its schema's bounds.

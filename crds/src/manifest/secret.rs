@@ -40,6 +40,12 @@ pub(super) fn read(document: &Value, environment: Environment<'_>) -> Result<Bod
     if problems.is_empty() { Ok(Body::Secret(Arc::new(SecretData(entries)))) } else { Err(problems) }
 }
 
+/// Whether SOPS has encrypted it: what stands there is no value yet, and what it will hold is known to whoever decrypts it.
+pub(super) fn is_encrypted(document: &Value) -> bool {
+    document.get("kind").and_then(Value::as_str) == Some("Secret")
+        && document.get("sops").is_some_and(Value::is_mapping)
+}
+
 fn decode(text: &str) -> Result<Vec<u8>, String> {
     // Long values are often folded over several lines.
     let packed: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();

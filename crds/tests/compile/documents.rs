@@ -4,7 +4,10 @@ use super::{
     cases::{GOOD, Row},
     input, told,
 };
-use tollgate_crds::compile::{Options, compile};
+use tollgate_crds::{
+    compile::{Options, compile},
+    manifest,
+};
 
 /// `(document, what is said of it)`, for what is wrong outside of a spec.
 #[test]
@@ -26,8 +29,8 @@ fn documents() {
             &["case.yaml:22: VirtualKeys of tollgate.dev/v1alpha1 is unknown"],
         ),
         (
-            "{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}}",
-            &["case.yaml:22: Deployment of apps/v1 is unknown here, and not read"],
+            "{apiVersion: tollgate.io/v1alpha1, kind: VirtualKey, metadata: {name: x}}",
+            &["case.yaml:22: VirtualKey of tollgate.io/v1alpha1 is unknown: this version knows"],
         ),
         (
             "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: x\nspec: {}",
@@ -103,4 +106,45 @@ fn documents() {
         assert!(!format!("{said:?}{outcome:?}").contains("12345") && !format!("{said:?}").contains("hush"));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What is not ours harms nothing and is counted, in lists as well.
+#[test]
+fn what_is_not_ours_is_passed_over() {
+    let others = r#"{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}}
+---
+{apiVersion: external-secrets.io/v1, kind: ExternalSecret, metadata: {name: x}, spec: {a: b}}
+---
+{apiVersion: external-secrets.io/v1, kind: ExternalSecret, metadata: {name: y}, spec: {a: b}}
+---
+{apiVersion: batch/v1, kind: Job, metadata: {generateName: x-}}
+---
+{apiVersion: kustomize.config.k8s.io/v1beta1, kind: Kustomization, resources: [a.yaml]}
+---
+{apiVersion: example.com/v1, kind: AllowList, metadata: {name: x}, spec: {}}
+---
+{apiVersion: example.com/v1, kind: McpServer, metadata: {name: x}, spec: {url: a}}
+---
+{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}]}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: sealed}
+data: {token: "ENC[AES256_GCM,data:bm8=,type:str]"}
+sops: {version: 3.9.0}
+"#;
+    let file = manifest::read("a/case.yaml", format!("{GOOD}{others}").as_bytes(), &|_| None);
+    assert!(file.problems.is_empty(), "{:?}", file.problems);
+    let good = manifest::read("a/case.yaml", GOOD.as_bytes(), &|_| None);
+    assert_eq!(file.objects.len(), good.objects.len());
+    assert_eq!(
+        file.others.to_string(),
+        "not read: 9 objects that are not Tollgate's: 1 AllowList (example.com), 1 ConfigMap, \
+         1 Deployment (apps), 2 ExternalSecret (external-secrets.io), 1 Job (batch), 1 Kustomization (kustomize.config.k8s.io), \
+         1 McpServer (example.com), 1 encrypted Secret"
+    );
+    // Kustomize's own file needs no kind; any other does.
+    let kustomize = b"resources: [a.yaml]";
+    assert!(manifest::read("a/kustomization.yaml", kustomize, &|_| None).problems.is_empty());
+    assert_eq!(manifest::read("a/keys.yaml", kustomize, &|_| None).problems.len(), 1);
 }

@@ -141,6 +141,9 @@ fn say(update: &Update) {
             None => tracing::warn!(file = %place, %reason, "{outcome}"),
         }
     }
+    if let Some(others) = &update.others {
+        tracing::info!("{others}");
+    }
     if update.cleared {
         tracing::info!("nothing is wrong with the manifests any more");
     }

@@ -32,6 +32,9 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for object in &report.changes {
         of_object(object, out)?;
     }
+    if !report.not_read.is_empty() {
+        writeln!(out, "_{}_", text(&report.not_read.to_string()))?;
+    }
     Ok(())
 }
 

@@ -7,12 +7,13 @@ use super::{
     rules,
     state::{Id, Side},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tollgate_crds::{
     compile::Status,
     conditions::{ACCEPTED, reasons},
+    manifest::Others,
 };
 use tollgate_proto::Kind;
 
@@ -30,6 +31,9 @@ pub struct Report {
     pub dangling: Vec<Refused>,
     /// Things that a reviewer should know of the state after the change.
     pub warnings: Vec<String>,
+    /// What stands among the manifests after the change and was not read: kinds of other API groups.
+    #[serde(serialize_with = "not_read")]
+    pub not_read: Others,
     /// Who gains and who loses.
     pub access: Vec<Access>,
     /// What changed, object by object.
@@ -46,6 +50,15 @@ pub struct Refused {
     pub reason: &'static str,
     /// The field and what is wrong with it.
     pub message: String,
+}
+
+/// Objects that are not Tollgate's.
+#[derive(Serialize)]
+struct NotRead<'a> {
+    kind: &'a str,
+    /// Their API group; empty for Kubernetes' core.
+    group: &'a str,
+    count: usize,
 }
 
 /// What changed of one object.
@@ -108,6 +121,7 @@ impl Report {
             refused: of(ACCEPTED),
             dangling: all.into_iter().filter(|p| p.reason != reasons::SECRET_NOT_FOUND).collect(),
             warnings: warnings(&new, before),
+            not_read: after.others.clone(),
             access: access::compare(&old, &new),
             changes: changes(before, after),
         }
@@ -131,6 +145,11 @@ impl Report {
             || self.changes.iter().any(object)
             || fields.clone().any(|field| field.effect == effect)
     }
+}
+
+/// As a list of objects.
+fn not_read<S: Serializer>(others: &Others, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(others.iter().map(|(kind, group, count)| NotRead { kind, group, count }))
 }
 
 fn problems(status: &Status, condition: &str) -> Vec<Refused> {

@@ -8,7 +8,7 @@ use std::{
 };
 use tollgate_crds::{
     compile::{Body, Compiled, Input, Object, Options, compile},
-    manifest::{self, FileProblem, folder},
+    manifest::{self, FileProblem, Others, folder},
     stdio::StdioRules,
 };
 use tollgate_proto::Kind;
@@ -45,6 +45,8 @@ pub struct Side {
     pub specs: BTreeMap<Id, serde_json::Value>,
     /// What the compiler made of them and says of them.
     pub compiled: Compiled,
+    /// What stands there and is not Tollgate's.
+    pub others: Others,
     /// What could not be read.
     pub problems: Vec<FileProblem>,
 }
@@ -81,6 +83,7 @@ impl Side {
         let stdio = StdioRules { images: vec!["*".to_owned()], ..StdioRules::default() };
         let mut input = Input { options, stdio, ..Input::default() };
         let mut problems = Vec::new();
+        let mut others = Others::default();
         // Secrets are not looked into here: a placeholder is as good as a value.
         let environment = |name: &str| Some(format!("${{{name}}}-placeholder-of-a-secret-value"));
         for (path, content) in files {
@@ -91,12 +94,13 @@ impl Side {
                     input.objects.extend(file.objects);
                     input.namespaces.extend(file.namespaces);
                     problems.extend(file.problems);
+                    others.extend(&file.others);
                 }
                 Err(message) => problems.push(FileProblem { file: name.into(), line: 0, column: 0, message }),
             }
         }
         let specs = input.objects.iter().filter_map(spec).collect();
-        Side { specs, compiled: compile(&input), problems }
+        Side { specs, compiled: compile(&input), others, problems }
     }
 }
 

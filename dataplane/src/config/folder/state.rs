@@ -14,7 +14,7 @@ use std::{
 use tollgate_crds::{
     compile::{Compiled, Input, Object, Options, Status, StdioRules, compile},
     conditions::RESOLVED_REFS,
-    manifest::{self, File, FileProblem, folder::Content},
+    manifest::{self, File, FileProblem, Others, folder::Content},
 };
 use tollgate_proto::{ResourceId, Resources};
 
@@ -31,6 +31,7 @@ pub struct State {
     model: Model,
     snapshot: Arc<Snapshot>,
     told: BTreeSet<Told>,
+    others: Others,
 }
 
 /// Looks environment variables up.
@@ -57,6 +58,8 @@ pub struct Update {
     pub changed: bool,
     /// How many keys, routes and servers are in force.
     pub counts: (usize, usize, usize),
+    /// What is not ours and stands among the manifests, when it is not what was told before.
+    pub others: Option<Others>,
     /// What is wrong and was not told before, or stands in a file that has changed.
     pub told: Vec<Told>,
     /// Something was wrong before, and nothing is now.
@@ -111,6 +114,7 @@ impl State {
             model: Model::default(),
             snapshot: Arc::default(),
             told: BTreeSet::new(),
+            others: Others::default(),
         }
     }
 
@@ -128,7 +132,7 @@ impl State {
     pub fn update(&mut self, files: BTreeMap<PathBuf, Content>) -> Update {
         let changed_files = self.read(files);
         if changed_files.is_empty() && self.snapshot.generation > 0 {
-            return self.outcome(false, Vec::new(), false);
+            return self.outcome(false, Vec::new(), None, false);
         }
         let mut told = Vec::new();
         let mut world = self.world(&mut told);
@@ -155,11 +159,28 @@ impl State {
         }
         let cleared = told.is_empty() && !self.told.is_empty();
         let fresh = self.fresh(told, &changed_files);
-        self.outcome(changed, fresh, cleared)
+        let others = self.others();
+        self.outcome(changed, fresh, others, cleared)
     }
 
-    fn outcome(&self, changed: bool, told: Vec<Told>, cleared: bool) -> Update {
-        Update { snapshot: self.snapshot.clone(), changed, counts: self.model.counts(), told, cleared }
+    fn outcome(&self, changed: bool, told: Vec<Told>, others: Option<Others>, cleared: bool) -> Update {
+        Update {
+            snapshot: self.snapshot.clone(),
+            changed,
+            counts: self.model.counts(),
+            others,
+            told,
+            cleared,
+        }
+    }
+
+    /// What is not ours, when it is not what was told before.
+    fn others(&mut self) -> Option<Others> {
+        let mut others = Others::default();
+        self.files.values().for_each(|read| others.extend(&read.file.others));
+        let fresh = (others != self.others && !others.is_empty()).then(|| others.clone());
+        self.others = others;
+        fresh
     }
 
     /// Reads what has changed; returns the names of the files that did, those that are gone included.
