@@ -1,5 +1,6 @@
 //! A small HTTP client for tests: every call has a deadline, streams are read event by event.
 
+pub mod mcp;
 pub mod sse;
 
 use anyhow::{Context, bail};
@@ -13,6 +14,7 @@ use hyper_util::{
 use serde_json::Value;
 use std::{future::Future, time::Duration};
 
+pub use mcp::Mcp;
 pub use sse::Event;
 
 /// The longest that any single call may take.

@@ -10,7 +10,9 @@ use crate::{
     kubernetes::World,
     leader::Lead,
     passing::{self, Passing},
-    status, tokens,
+    status,
+    stdio::health::Healths,
+    tokens,
     xds::Nodes,
 };
 use kube::Client;
@@ -34,6 +36,8 @@ pub struct Options {
     pub world: watch::Receiver<Arc<World>>,
     /// The gateways that report to this replica.
     pub nodes: Arc<Nodes>,
+    /// What became of the servers that the leader runs.
+    pub stdio: watch::Receiver<Healths>,
     /// Who leads.
     pub lead: Lead,
     /// How a replica that does not lead reaches the one that does; `None`: there is only one.
@@ -60,14 +64,14 @@ pub fn start(options: Options) -> JoinHandle<()> {
 
 /// One term after the other.
 async fn terms(options: Options) {
-    let Options { client, namespace, pod, world, nodes, mut lead, .. } = options;
+    let Options { client, namespace, pod, world, nodes, stdio, mut lead, .. } = options;
     let teller = events::start(client.clone(), &pod, lead.clone());
     while let Some(term) = lead.wait().await {
         let mut tasks = JoinSet::new();
         let rates = status::Options::new(&namespace);
-        let (statuses, secrets) = ((world.clone(), nodes.clone()), world.clone());
-        tasks.spawn(status::run(client.clone(), rates, term.clone(), teller.clone(), statuses.0, statuses.1));
-        tasks.spawn(tokens::run(client.clone(), term.clone(), teller.clone(), secrets));
+        let sources = status::Sources { world: world.clone(), nodes: nodes.clone(), stdio: stdio.clone() };
+        tasks.spawn(status::run(client.clone(), rates, term.clone(), teller.clone(), sources));
+        tasks.spawn(tokens::run(client.clone(), term.clone(), teller.clone(), world.clone()));
         term.ended().await;
         tasks.shutdown().await;
     }

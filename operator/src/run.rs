@@ -164,17 +164,18 @@ async fn start_parts(args: &Args, context: &Context) -> anyhow::Result<Vec<JoinH
         authorities: Arc::new(move || bundle.borrow().to_string()),
         server_name: args.service.clone(),
     };
+    let (servers, stdio) = stdio::start(context.clone());
     let lead = lead::start(lead::Options {
         client: context.client.clone(),
         namespace: args.namespace.clone(),
         pod: args.pod.clone(),
         world: context.world.clone(),
         nodes: context.nodes.clone(),
+        stdio,
         lead: context.lead.clone(),
         passing: Some(passing),
         stop: context.stop.clone(),
     });
-    let (servers, _) = stdio::start(context.clone());
     let mut parts = vec![lead, servers];
     if args.dataplane_image.is_some() {
         let listener = listen(args.webhook_listen).await?;

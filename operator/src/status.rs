@@ -3,6 +3,7 @@
 //! ```text
 //! watch<Arc<World>> --\
 //! gateways' reports ---> [ Planner: what stands there, what should ] -> Patch -> server-side apply -> API server
+//! pods of servers ----/
 //! clock --------------/                                            `-> News -> Events
 //! ```
 //! A status is written when it says something else than what stands there, times aside: a new leader that finds everything as
@@ -34,6 +35,7 @@ use crate::{
     events::Teller,
     kubernetes::World,
     leader::{Term, WRITE},
+    stdio::health::Healths,
     telemetry,
     xds::Nodes,
 };
@@ -68,6 +70,17 @@ pub struct Options {
     pub conditions: (u32, u32),
     /// Amounts and health a second.
     pub amounts: (u32, u32),
+}
+
+/// Where it comes from what statuses say.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The user's objects, and what the compiler says of them.
+    pub world: watch::Receiver<Arc<World>>,
+    /// What gateways say.
+    pub nodes: Arc<Nodes>,
+    /// What became of the servers that the leader runs.
+    pub stdio: watch::Receiver<Healths>,
 }
 
 /// The task of one term.
@@ -110,14 +123,7 @@ impl Options {
 }
 
 /// Writes statuses until `term` ends.
-pub async fn run(
-    client: Client,
-    options: Options,
-    term: Term,
-    teller: Teller,
-    world: watch::Receiver<Arc<World>>,
-    nodes: Arc<Nodes>,
-) {
+pub async fn run(client: Client, options: Options, term: Term, teller: Teller, sources: Sources) {
     let (urgent, later) = (options.conditions, options.amounts);
     let writer = Writer {
         client,
@@ -131,14 +137,15 @@ pub async fn run(
     };
     tokio::select! {
         () = term.ended() => {}
-        () = writer.run(world, nodes) => {}
+        () = writer.run(sources) => {}
     }
 }
 
 // === impl Writer ===
 
 impl Writer {
-    async fn run(mut self, mut world: watch::Receiver<Arc<World>>, nodes: Arc<Nodes>) {
+    async fn run(mut self, sources: Sources) {
+        let Sources { mut world, nodes, stdio } = sources;
         let (mut reports, started) = (nodes.changes(), Instant::now());
         loop {
             let state = world.borrow_and_update().clone();
@@ -148,6 +155,8 @@ impl Writer {
                 let looked = Instant::now();
                 let settled = started.elapsed() >= SETTLE;
                 let fleet = Fleet::new(nodes.all(), &self.options.namespace, settled);
+                // A change of these is seen at the next look: within a few seconds.
+                let fleet = fleet.with_pods(stdio.borrow().clone());
                 let plan = self.planner.look(&state, &fleet, Now::read());
                 let took = looked.elapsed();
                 again = plan.again.unwrap_or(IDLE).min(self.carry_out(plan).await);

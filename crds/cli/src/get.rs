@@ -8,10 +8,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use std::{io::Write, process::ExitCode};
 use tollgate_crds::{
+<<<<<<< HEAD
     api::{
         McpServer, ProviderRoute, VirtualKey,
         virtual_key::{BudgetStatus, Unit},
     },
+=======
+    api::{McpServer, ProviderRoute, VirtualKey, mcp_server::ServerHealth},
+>>>>>>> c54e945 (The pod of a stdio server tells its health; level 2 runs kubectl tollgate, Claude Code, injected pods and stdio servers; NetworkPolicies are evaluated)
     conditions::READY,
 };
 
@@ -142,13 +146,20 @@ fn routes(routes: &[ProviderRoute], failing: bool) -> Table {
 }
 
 fn servers(servers: &[McpServer], failing: bool) -> Table {
-    let mut table = Table::new(["NAMESPACE", "SERVER", "ERA", "TOOLS", "READY", "WHY"]);
+    let mut table = Table::new(["NAMESPACE", "SERVER", "HEALTH", "ERA", "TOOLS", "READY", "WHY"]);
     for server in servers {
         let status = server.status.as_ref();
-        let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
+        let health = status.map(|s| s.health).unwrap_or_default();
+        let answers = matches!(health, ServerHealth::Healthy | ServerHealth::Unknown);
+        let conditions = status.map(|s| s.conditions.as_slice());
+        let Some(mut ready) = wanted(conditions, failing && answers) else { continue };
+        if ready.why.is_empty() && !answers {
+            ready.why = status.and_then(|s| s.message.clone()).unwrap_or_default();
+        }
         table.row([
             server.namespace().unwrap_or_default(),
             server.name_any(),
+            format!("{health:?}"),
             status.and_then(|s| s.era).map(|era| format!("{era:?}")).unwrap_or_default(),
             status.and_then(|s| s.tools).map(|tools| tools.to_string()).unwrap_or_default(),
             ready.status,
@@ -188,6 +199,23 @@ mod tests {
             observed_generation: None,
             last_transition_time: Time(Timestamp::UNIX_EPOCH),
         }
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_fails_although_it_is_in_force() {
+        let server = |name: &str, health: &str| -> McpServer {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "tollgate.dev/v1alpha1", "kind": "McpServer", "metadata": {"name": name, "namespace": "n"},
+                "spec": {"streamableHttp": {"url": "https://x.com"}},
+                "status": {"health": health, "message": "connection refused", "conditions": [condition("Ready", "True", "Ready", "")]},
+            }))
+            .unwrap()
+        };
+        let mut out = Vec::new();
+        servers(&[server("up", "Healthy"), server("down", "Unreachable")], true).write(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains("up ") && text.contains("Unreachable"), "{text}");
+        assert!(text.trim_end().ends_with("connection refused"), "{text}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 mod admission;
 mod arguments;
+mod flows;
 mod install;
 mod rights;
 mod support;

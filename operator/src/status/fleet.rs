@@ -1,6 +1,9 @@
 //! The gateways as one: what all their reports say together of one object (pure).
 
-use crate::xds::reports::{Node, Rejection};
+use crate::{
+    stdio::health::{Health, Healths},
+    xds::reports::{Node, Rejection},
+};
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -14,6 +17,7 @@ pub struct Fleet {
     gateways: Vec<Arc<Node>>,
     home: String,
     settled: bool,
+    pods: Healths,
 }
 
 /// What the gateways say of one resource in one version.
@@ -52,7 +56,12 @@ impl Fleet {
         }
         gateways.extend(latest.into_values());
         gateways.sort_by(|a, b| (a.name(), a.entered).cmp(&(b.name(), b.entered)));
-        Fleet { gateways, home: home.to_owned(), settled }
+        Fleet { gateways, home: home.to_owned(), settled, pods: Healths::new() }
+    }
+
+    /// Besides, what became of the pods of servers that the leader runs.
+    pub fn with_pods(self, pods: Healths) -> Self {
+        Fleet { pods, ..self }
     }
 
     /// Whether all gateways can be expected to be here.
@@ -90,6 +99,12 @@ impl Fleet {
     /// What each gateway that asked it says of an MCP server.
     pub fn server<'f>(&'f self, server: &str) -> Vec<&'f v1::ServerReport> {
         self.gateways.iter().filter_map(|node| node.servers.get(server)).collect()
+    }
+
+    /// What became of the pod of an MCP server (`namespace/name`) that the leader runs; `None`: it runs none, or has not asked yet.
+    pub fn pod(&self, server: &str) -> Option<&Health> {
+        let (namespace, name) = server.split_once('/')?;
+        self.pods.get(&(namespace.to_owned(), name.to_owned()))
     }
 
     /// How many gateways serve the route `id` in any version, and which of them leave `backend` alone at `now` (Unix

@@ -12,6 +12,8 @@ use tollgate_proto::discovery::v1::ServerReport;
 
 /// The longest message, in bytes.
 const MAX_MESSAGE: usize = 1000;
+/// Of a server that runs in a pod of ours.
+const NOT_ASKED: &str = "its pod is ready; no gateway has asked it yet";
 /// The longest version of the protocol.
 const MAX_VERSION: usize = 32;
 
@@ -28,6 +30,15 @@ pub(super) fn status(
     // Not all gateways are known yet, or none has asked: what stands there stays.
     if !reports.is_empty() && (subject.fleet.is_settled() || old.health == ServerHealth::Unknown) {
         (next.health, next.message) = health(&reports);
+    }
+    if let Some(pod) = subject.fleet.pod(&subject.compiled.id().name) {
+        if !pod.ready {
+            // What gateways said of it before does not hold any more.
+            (next.health, next.message) =
+                (ServerHealth::Unreachable, Some(shortened(&pod.message).to_owned()));
+        } else if reports.is_empty() && next.health == ServerHealth::Unreachable {
+            (next.health, next.message) = (ServerHealth::Unknown, Some(NOT_ASKED.to_owned()));
+        }
     }
     if let Some(last) = reports.iter().filter(|r| r.listed_at > 0).max_by_key(|r| r.listed_at) {
         next.era = Some(if last.modern { Era::Modern } else { Era::Legacy });
@@ -49,13 +60,7 @@ pub(super) fn status(
 fn health(reports: &[&ServerReport]) -> (ServerHealth, Option<String>) {
     let failing: Vec<_> = reports.iter().filter(|r| !r.error.is_empty()).collect();
     let message = failing.first().map(|report| {
-        let end = report.error.floor_char_boundary(MAX_MESSAGE);
-        format!(
-            "{} of {} gateways: {}",
-            failing.len(),
-            reports.len(),
-            report.error.get(..end).unwrap_or_default()
-        )
+        format!("{} of {} gateways: {}", failing.len(), reports.len(), shortened(&report.error))
     });
     let health = match failing.len() {
         0 => ServerHealth::Healthy,
@@ -63,6 +68,10 @@ fn health(reports: &[&ServerReport]) -> (ServerHealth, Option<String>) {
         _ => ServerHealth::Unreachable,
     };
     (health, message)
+}
+
+fn shortened(message: &str) -> &str {
+    message.get(..message.floor_char_boundary(MAX_MESSAGE)).unwrap_or_default()
 }
 
 fn version(report: &ServerReport) -> Option<String> {

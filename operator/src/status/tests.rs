@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     kubernetes::World,
+    stdio::health::{Health, Healths},
     xds::{
         Identity,
         reports::{Entry, Nodes},
@@ -33,6 +34,7 @@ struct Stage {
     servers: Vec<McpServer>,
     world: Arc<World>,
     nodes: Arc<Nodes>,
+    pods: Healths,
     planner: Planner,
     start: Instant,
     at: Duration,
@@ -49,6 +51,7 @@ impl Stage {
             servers: Vec::new(),
             world: Arc::default(),
             nodes: Arc::default(),
+            pods: Healths::new(),
             planner: Planner::default(),
             start: Instant::now(),
             at: Duration::ZERO,
@@ -156,7 +159,7 @@ impl Stage {
     }
 
     fn look(&mut self) -> Plan {
-        let fleet = Fleet::new(self.nodes.all(), "system", self.at >= SETTLE);
+        let fleet = Fleet::new(self.nodes.all(), "system", self.at >= SETTLE).with_pods(self.pods.clone());
         let now = self.now();
         self.planner.look(&self.world, &fleet, now)
     }
@@ -539,6 +542,35 @@ fn health_of_backends_and_servers_is_what_the_gateways_see() {
     let backend = &stage.routes[0].status.as_ref().unwrap().backends[0];
     assert_eq!(backend.message.as_deref(), Some("503 Service Unavailable"));
     assert_eq!(backend.ejected_by, Some(2));
+}
+
+#[test]
+fn a_server_whose_pod_is_not_ready_is_unreachable_whatever_gateways_said_of_it() {
+    let server = json!({"kind": "McpServer", "metadata": {"name": "s"}, "spec": {"streamableHttp": {"url": "https://x.com/mcp"}}});
+    let mut stage = Stage::new(vec![server]);
+    let next = |stage: &mut Stage, ready: bool| {
+        let message = if ready { "" } else { "its pod is not ready" }.to_owned();
+        stage.pods.insert(("n".into(), "s".into()), Health { ready, message });
+        stage.wait(60);
+        stage.write();
+        stage.wait(2);
+        stage.write();
+        stage.compile();
+        let status = stage.servers[0].status.clone().unwrap();
+        (format!("{:?}", status.health), status.message.unwrap_or_default())
+    };
+    assert_eq!(next(&mut stage, false), ("Unreachable".into(), "its pod is not ready".into()));
+    // Nobody has asked it yet: that it answers is not known.
+    assert_eq!(
+        next(&mut stage, true),
+        ("Unknown".into(), "its pod is ready; no gateway has asked it yet".into())
+    );
+    let gateway = stage.gateway("g-1");
+    let report = v1::ServerReport { server: "n/s".into(), tools: 3, listed_at: 1000, ..Default::default() };
+    gateway.take(v1::NodeReport { servers: vec![report], ..stage.all() }).unwrap();
+    assert_eq!(next(&mut stage, true), ("Healthy".into(), String::new()));
+    assert_eq!(next(&mut stage, false).0, "Unreachable");
+    assert_eq!(next(&mut stage, true), ("Healthy".into(), String::new()), "what gateways said holds again");
 }
 
 #[test]

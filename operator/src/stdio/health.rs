@@ -51,10 +51,11 @@ pub fn health(deployment: &Deployment) -> Health {
         _ => false,
     });
     let words: Vec<&str> = failing.filter_map(|c| c.message.as_deref()).collect();
-    let message = if words.is_empty() {
-        "its pod is not ready".to_owned()
-    } else {
-        words.join("; ").chars().take(500).collect()
-    };
+    // Pods are not the operator's to read: whoever looks is told where.
+    let server = deployment.labels().get(SERVER_LABEL).map_or("", String::as_str);
+    let told: String = words.join("; ").chars().take(500).collect();
+    let words = if told.is_empty() { String::new() } else { format!(": {told}") };
+    let message =
+        format!("its pod is not ready{words} (kubectl describe pods -l {SERVER_LABEL}={server} says more)");
     Health { ready: false, message }
 }

@@ -37,6 +37,8 @@ async fn run(context: Context, healths: watch::Sender<Healths>) {
     let mut lead = context.lead.clone();
     while let Some(Some(_)) = context.stop.run_until_cancelled(lead.wait()).await {
         let mut written = Written::new();
+        // What an earlier term found may be long past.
+        healths.send_replace(Healths::new());
         while context.lead.leads() && !context.stop.is_cancelled() {
             let now = world.borrow_and_update().clone();
             if now.synced {

@@ -107,13 +107,15 @@ fn a_server_over_http_needs_nothing() {
 #[test]
 fn health_is_told_in_words() {
     let deployment = |status: Value| -> Deployment {
-        serde_json::from_value(json!({"metadata": {"generation": 2}, "status": status})).unwrap()
+        serde_json::from_value(json!({"metadata": {"generation": 2, "labels": {"tollgate.dev/mcp-server": "db"}}, "status": status})).unwrap()
     };
     assert!(health(&deployment(json!({"observedGeneration": 2, "availableReplicas": 1}))).ready);
     let old = health(&deployment(json!({"observedGeneration": 1, "availableReplicas": 1})));
     assert!(!old.ready && old.message.contains("not been looked at"));
     let failing = json!([{"type": "ReplicaFailure", "status": "True", "message": "quota exceeded"}]);
     let failed = health(&deployment(json!({"observedGeneration": 2, "conditions": failing})));
-    assert_eq!(failed.message, "quota exceeded");
-    assert_eq!(health(&deployment(json!({"observedGeneration": 2}))).message, "its pod is not ready");
+    let more = "(kubectl describe pods -l tollgate.dev/mcp-server=db says more)";
+    assert_eq!(failed.message, format!("its pod is not ready: quota exceeded {more}"));
+    let silent = health(&deployment(json!({"observedGeneration": 2})));
+    assert_eq!(silent.message, format!("its pod is not ready {more}"));
 }

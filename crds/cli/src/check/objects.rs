@@ -7,7 +7,7 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tollgate_crds::{
-    api::{McpServer, ProviderRoute, VirtualKey},
+    api::{McpServer, ProviderRoute, VirtualKey, mcp_server::ServerHealth},
     conditions::{ACCEPTED, PROGRAMMED, RESOLVED_REFS},
 };
 
@@ -15,10 +15,33 @@ use tollgate_crds::{
 pub async fn all(cluster: &Cluster, report: &mut Report) {
     of::<VirtualKey>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
     of::<ProviderRoute>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
-    of::<McpServer>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
+    let servers =
+        of::<McpServer>(cluster, report, |o| o.status.as_ref().map(|s| s.conditions.as_slice())).await;
+    answers(&servers, report);
 }
 
-async fn of<K>(cluster: &Cluster, report: &mut Report, conditions: impl Fn(&K) -> Option<&[Condition]>)
+/// Servers that gateways, or their own pods, say do not answer.
+fn answers(servers: &[McpServer], report: &mut Report) {
+    let silent = servers.iter().filter_map(|server| {
+        let status = server.status.as_ref()?;
+        let health = status.health;
+        let why = status.message.clone().unwrap_or_default();
+        let name = format!("{}/{}", server.namespace().unwrap_or_default(), server.name_any());
+        matches!(health, ServerHealth::Degraded | ServerHealth::Unreachable)
+            .then(|| format!("{name}: {health:?}: {why}"))
+    });
+    let outcome = match shown(&silent.collect::<Vec<_>>()) {
+        None => Outcome::Passed,
+        Some(found) => Outcome::warned(found, "their tools are not listed; the others' are"),
+    };
+    report.note("Objects", format!("all {} mcpservers answer", servers.len()), outcome);
+}
+
+async fn of<K>(
+    cluster: &Cluster,
+    report: &mut Report,
+    conditions: impl Fn(&K) -> Option<&[Condition]>,
+) -> Vec<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
@@ -29,7 +52,7 @@ where
             let outcome =
                 Outcome::failed(format!("{error:#}"), format!("may you list {plural} in all namespaces?"));
             report.note("Objects", format!("{plural} can be listed"), outcome);
-            return;
+            return Vec::new();
         }
     };
     for (kind, sentence, hint) in [
@@ -60,15 +83,18 @@ where
         let outcome = Outcome::warned(found, "no operator that leads watches their namespace");
         report.note("Objects", format!("an operator has looked at all {plural}"), outcome);
     }
+    all
 }
 
 fn outcome(failing: &[String], hint: &str) -> Outcome {
-    if failing.is_empty() {
-        return Outcome::Passed;
-    }
+    shown(failing).map_or(Outcome::Passed, |found| Outcome::failed(found, hint))
+}
+
+/// The first few of them.
+fn shown(failing: &[String]) -> Option<String> {
     let mut shown: Vec<String> = failing.iter().take(SHOWN).cloned().collect();
     if failing.len() > SHOWN {
         shown.push(format!("and {} more", failing.len() - SHOWN));
     }
-    Outcome::failed(shown.join("; "), hint)
+    (!shown.is_empty()).then(|| shown.join("; "))
 }

@@ -21,5 +21,9 @@ done
 for file in cpuset.cpus cpuset.mems; do
   [ ! -e "/sys/fs/cgroup/cpuset/$file" ] || cat "/sys/fs/cgroup/cpuset/$file" > "/sys/fs/cgroup/cpuset/tollgate-e2e/$file"
 done
+# Pods do not compete with compilers beside them: a node's processors are its own. (cgroup v1, v2)
+for weight in /sys/fs/cgroup/cpu/tollgate-e2e/cpu.shares:8192 /sys/fs/cgroup/tollgate-e2e/cpu.weight:800; do
+  [ ! -e "${weight%:*}" ] || echo "${weight##*:}" > "${weight%:*}"
+done
 touch "$folder/namespace"
 exec unshare --pid --mount --fork --kill-child --mount-proc sh "$folder/node.sh" "$@"
