@@ -8,14 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use std::{io::Write, process::ExitCode};
 use tollgate_crds::{
-<<<<<<< HEAD
     api::{
         McpServer, ProviderRoute, VirtualKey,
+        mcp_server::ServerHealth,
         virtual_key::{BudgetStatus, Unit},
     },
-=======
-    api::{McpServer, ProviderRoute, VirtualKey, mcp_server::ServerHealth},
->>>>>>> c54e945 (The pod of a stdio server tells its health; level 2 runs kubectl tollgate, Claude Code, injected pods and stdio servers; NetworkPolicies are evaluated)
     conditions::READY,
 };
 

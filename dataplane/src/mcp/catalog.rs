@@ -37,6 +37,8 @@ pub(super) struct Catalogs(Mutex<State>);
 struct State {
     good: Option<(Arc<Catalog>, Instant)>,
     failed: Option<(UpstreamError, Instant)>,
+    /// How often it has failed since it answered.
+    failures: u32,
     flight: Option<watch::Receiver<()>>,
 }
 
@@ -47,6 +49,8 @@ pub(super) struct Asked {
     pub(super) good: Option<(usize, Duration)>,
     /// Why it did not answer after that, and how long ago.
     pub(super) failed: Option<(String, Duration)>,
+    /// How often it has not answered in a row.
+    pub(super) failures: u32,
     /// It is being asked now.
     pub(super) under_way: bool,
 }
@@ -60,6 +64,7 @@ impl Catalogs {
         Asked {
             good: state.good.as_ref().map(|(c, at)| (c.listing.tools().len(), at.elapsed())),
             failed: state.failed.as_ref().map(|(error, at)| (error.to_string(), at.elapsed())),
+            failures: state.failures,
             under_way: state.flight.as_ref().is_some_and(|f| f.has_changed().is_ok()),
         }
     }
@@ -116,9 +121,12 @@ impl Catalogs {
         match outcome {
             Ok(catalog) => {
                 state.good = Some((Arc::new(catalog), Instant::now()));
-                state.failed = None;
+                (state.failed, state.failures) = (None, 0);
             }
-            Err(error) => state.failed = Some((error, Instant::now())),
+            Err(error) => {
+                state.failed = Some((error, Instant::now()));
+                state.failures = state.failures.saturating_add(1);
+            }
         }
     }
 }

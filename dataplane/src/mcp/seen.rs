@@ -25,7 +25,9 @@ pub struct Seen {
 
 /// How often a server that answers is asked.
 const HEALTHY: Duration = Duration::from_secs(300);
-/// How often one that does not answer is asked again.
+/// How soon one that does not answer is asked again, which doubles: a pod that has just been made is ready in a moment.
+const FAILED: Duration = Duration::from_secs(2);
+/// And how often in the end.
 const FAILING: Duration = Duration::from_secs(30);
 /// The most servers that begin to be asked at one look.
 const AT_ONCE: usize = 10;
@@ -53,7 +55,10 @@ impl Endpoint {
 fn is_due(asked: &Asked) -> bool {
     match (&asked.failed, &asked.good) {
         _ if asked.under_way => false,
-        (Some((_, ago)), _) => *ago >= FAILING,
+        (Some((_, ago)), _) => {
+            let doubled = 1 << asked.failures.saturating_sub(1).min(8);
+            *ago >= FAILED.saturating_mul(doubled).min(FAILING)
+        }
         (None, Some((_, ago))) => *ago >= HEALTHY,
         (None, None) => true,
     }
@@ -81,20 +86,26 @@ mod tests {
 
     #[test]
     fn a_server_is_asked_at_first_then_now_and_then_and_a_failing_one_more_often() {
-        let asked = |good: Option<u64>, failed: Option<u64>, under_way| Asked {
+        let asked = |good: Option<u64>, failed: Option<u64>, failures, under_way| Asked {
             good: good.map(|ago| (1, Duration::from_secs(ago))),
             failed: failed.map(|ago| ("x".to_owned(), Duration::from_secs(ago))),
+            failures,
             under_way,
         };
-        for (good, failed, under_way, due) in [
-            (None, None, false, true),
-            (None, None, true, false),
-            (Some(299), None, false, false),
-            (Some(300), None, false, true),
-            (Some(300), Some(29), false, false),
-            (None, Some(30), false, true),
+        for (good, failed, failures, under_way, due) in [
+            (None, None, 0, false, true),
+            (None, None, 0, true, false),
+            (Some(299), None, 0, false, false),
+            (Some(300), None, 0, false, true),
+            (None, Some(1), 1, false, false),
+            (None, Some(2), 1, false, true),
+            (None, Some(7), 3, false, false),
+            (None, Some(8), 3, false, true),
+            (Some(300), Some(29), 99, false, false),
+            (None, Some(30), 99, false, true),
         ] {
-            assert_eq!(is_due(&asked(good, failed, under_way)), due, "{good:?} {failed:?} {under_way}");
+            let due_now = is_due(&asked(good, failed, failures, under_way));
+            assert_eq!(due_now, due, "{good:?} {failed:?} {failures} {under_way}");
         }
     }
 }

@@ -45,7 +45,11 @@ pub async fn says_what_is_broken(installed: &Installed<'_>) -> anyhow::Result<()
     installed.kubectl(&format!("scale {operator} --replicas=0")).await?;
     until_red(
         installed,
-        &["× the operator runs", "it is scaled to 0", "× service tollgate-operator has endpoints"],
+        &[
+            "× the operator runs",
+            "deployment/tollgate-operator is scaled to 0",
+            "× service tollgate-operator has endpoints",
+        ],
     )
     .await?;
     installed.ask().await?.expect(200)?;

@@ -170,6 +170,8 @@ struct Step<'b> {
     unit: Unit,
     limit: &'b str,
     percent: i64,
+    /// Below one percent: how much, to an eighth.
+    little: u64,
     overrun: Option<&'b str>,
     resets_at: Option<Timestamp>,
 }
@@ -180,8 +182,16 @@ fn steps(budgets: &[BudgetStatus]) -> Vec<Step<'_>> {
 
 impl<'b> Step<'b> {
     fn of(budget: &'b BudgetStatus) -> Self {
-        let BudgetStatus { name, unit, limit, percent, overrun, resets_at, .. } = budget;
+        let BudgetStatus { name, unit, limit, percent, spent, overrun, resets_at, .. } = budget;
         let (overrun, resets_at) = (overrun.as_deref(), resets_at.as_ref().map(|t| t.0));
-        Step { name, unit: *unit, limit, percent: *percent, overrun, resets_at }
+        let little = if *percent == 0 { rounded(amount::parse(*unit, spent)) } else { 0 };
+        Step { name, unit: *unit, limit, percent: *percent, little, overrun, resets_at }
     }
+}
+
+/// An amount by its four highest binary digits: it is another one when it has grown by a part between a fifteenth and an eighth. One
+/// percent of a large budget is a lot of money, and somebody who has begun to spend wants to see it.
+fn rounded(amount: u64) -> u64 {
+    let low = amount.checked_ilog2().unwrap_or(0).saturating_sub(3);
+    amount >> low << low
 }

@@ -401,13 +401,28 @@ fn spend_is_written_on_steps_once_a_minute_and_at_once_when_it_is_used_up() {
     let first = stage.write().patches;
     assert_eq!(first.len(), 1, "the first report brings the window's end");
     stage.compile();
-    gateway.take(spent(50_000_000, 2)).unwrap();
+    gateway.take(spent(1_010_000, 2)).unwrap();
     stage.wait(61);
-    assert!(stage.write().patches.is_empty(), "half a percent is no step");
+    assert!(stage.write().patches.is_empty(), "a hundredth more of little is no step");
+    gateway.take(spent(50_000_000, 3)).unwrap();
+    assert_eq!(
+        stage.write().patches[0].urgency,
+        Urgency::Later,
+        "fifty times as much is one, below one percent"
+    );
+    stage.compile();
+    assert_eq!(shown(&stage), ("0.0500".into(), "10".into(), 0));
+    stage.wait(61);
     gateway.take(spent(1_230_000_000, 3)).unwrap();
     assert_eq!(stage.write().patches[0].urgency, Urgency::Later);
     stage.compile();
     assert_eq!(shown(&stage), ("1.23".into(), "10".into(), 12));
+    stage.wait(61);
+    gateway.take(spent(1_290_000_000, 3)).unwrap();
+    assert!(stage.write().patches.is_empty(), "half a percent is no step");
+    gateway.take(spent(1_300_000_000, 4)).unwrap();
+    stage.write();
+    stage.compile();
     gateway.take(spent(8_500_000_000, 4)).unwrap();
     let plan = stage.write();
     assert!(plan.patches.is_empty() && plan.again.is_some_and(|again| again <= Duration::from_secs(60)));
