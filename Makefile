@@ -20,9 +20,11 @@ demo: ## Play the scenario of deploy/samples with fakes and stay up (ONCE=1: end
 	$(CARGO) build -p tollgate-dataplane -p tollgate-e2e --bins
 	@$(TARGET)/debug/demo $(if $(filter-out 0,$(ONCE)),--once)
 
-test: tools check ## Everything: checks, all tests with the real clients, the demo
+test: tools check ## Everything: checks, all tests with the real clients, the operator's rights against what it used, the demo
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace --no-fail-fast
+	rm -rf $(TARGET)/audit && mkdir -p $(TARGET)/audit
+	TOLLGATE_AUDIT=$(abspath $(TARGET))/audit $(CARGO) test --workspace --no-fail-fast
+	e2e/tools/rbac $(TARGET)
 	deploy/images/test $(TARGET)/debug
 	$(TARGET)/debug/demo --once
 
@@ -61,7 +63,7 @@ e2e-cluster: ## Real pods: the charts on a Kubernetes built from source (root; w
 	$(CARGO) build --workspace --bins
 	TOLLGATE_RESULTS=1 $(CARGO) test --workspace --features tollgate-e2e/level2 --test level2 -- --nocapture
 
-rbac: ## Whether the operator's rights are exactly what it used in all tests against an API server
+rbac: ## Whether the operator's rights are exactly what it used in the last `make test`, by the API servers' audit logs
 	e2e/tools/rbac $(TARGET)
 
 fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60

@@ -69,7 +69,8 @@ pub fn granted(manifests: &str) -> anyhow::Result<BTreeSet<Right>> {
 /// The difference between rights and what users whose name ends with `user` did with them.
 pub fn difference(granted: &BTreeSet<Right>, audit: &[Asked], user: &str) -> Difference {
     let mine = || audit.iter().filter(|asked| asked.user.ends_with(user));
-    let used: BTreeSet<Right> = mine().filter(|asked| asked.code != 403).map(Right::of).collect();
+    let mut used: BTreeSet<Right> = mine().filter(|asked| asked.code != 403).map(Right::of).collect();
+    used.extend(mine().filter(|asked| asked.verb == "patch" && asked.code == 201).map(Right::to_create));
     // An admission plug-in's 403 is no matter of rights: the same right has been used elsewhere or is granted at least.
     let refused = mine().filter(|asked| asked.code == 403).map(Right::of);
     let refused = refused.filter(|right| !granted.iter().any(|grant| grant.covers(right)));
@@ -123,6 +124,11 @@ impl Right {
         };
         let name = Some(asked.name.clone()).filter(|name| !name.is_empty());
         Right { verb: asked.verb.clone(), group: asked.group.clone(), resource, name }
+    }
+
+    /// The second right of a server-side apply that created its object: it is asked for as `create`, and logged as `patch`.
+    fn to_create(asked: &Asked) -> Self {
+        Right { verb: "create".into(), name: None, ..Right::of(asked) }
     }
 
     fn covers(&self, used: &Right) -> bool {
@@ -194,6 +200,18 @@ kind: RoleBinding
         );
         assert_eq!(words(&found.refused), ["patch leases.coordination.k8s.io other"]);
         assert_eq!(difference(&granted, &all, ":somebody").unused.len(), 4);
+    }
+
+    #[test]
+    fn what_an_apply_creates_uses_the_right_to_create() {
+        let rule = "kind: Role\nrules: [{apiGroups: [''], resources: [services], verbs: [create, patch]}]";
+        let granted = granted(rule).unwrap();
+        let found = difference(&granted, &[asked("patch", "services", "a", 200)], ":operator");
+        assert_eq!(words(&found.unused), ["create services"]);
+        assert_eq!(
+            difference(&granted, &[asked("patch", "services", "a", 201)], ":operator"),
+            Difference::default()
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - `tenancy`: what one namespace may do to another
 //! - `access`: who may connect, and what each gets
 //! - `outages`: the operator, the API server and gateways go and come back
+//! - `rotation`: certificates, authorities and sealing keys grow old
 //! - `scale`: 5,000 keys
 
 #![allow(
@@ -20,6 +21,7 @@
 mod access;
 mod delivery;
 mod outages;
+mod rotation;
 mod scale;
 mod support;
 mod tenancy;

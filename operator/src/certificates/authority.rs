@@ -40,6 +40,8 @@ pub struct IssueError(#[from] rcgen::Error);
 
 /// The life of an authority, in lives of the certificates that it issues: with those of 90 days, ten years.
 const AUTHORITY_LIVES: u32 = 40;
+/// The most seconds before its making from which a certificate is valid.
+const BACKDATED: i64 = 300;
 /// The most certificates of former authorities that are kept.
 const MOST_PREVIOUS: usize = 4;
 /// The name of every authority of ours.
@@ -129,8 +131,11 @@ impl Issued {
         validity(&self.certificate).is_some_and(|v| now < v.until)
     }
 
+    /// Seconds since it was made.
     fn age(&self, now: i64) -> i64 {
-        validity(&self.certificate).map_or(i64::MAX, |v| now - v.from)
+        // The inverse of `set_validity`: a certificate of a life l is valid for l and a 20th of it, or 300 s, before.
+        validity(&self.certificate)
+            .map_or(i64::MAX, |v| now - v.from - ((v.until - v.from) / 21).min(BACKDATED))
     }
 }
 
@@ -185,7 +190,7 @@ fn authority_params() -> CertificateParams {
 fn set_validity(params: &mut CertificateParams, now: i64, life: Duration) {
     let epoch = date_time_ymd(1970, 1, 1);
     let now = Duration::from_secs(u64::try_from(now).unwrap_or_default());
-    let before = (life / 20).min(Duration::from_secs(300));
+    let before = (life / 20).min(Duration::from_secs(BACKDATED.unsigned_abs()));
     params.not_before = epoch + now.saturating_sub(before);
     params.not_after = epoch + now + life;
 }
