@@ -164,12 +164,40 @@ topologySpreadConstraints:
 {{- if not (or $external $values.bundled.enabled) }}
 {{- fail (printf "%s: set %s.external.url (or urlKey), or %s.bundled.enabled=true; gateways need one" $store $store $store) }}
 {{- end }}
+{{- if and $values.external.caKey (not $values.external.existingSecret) }}
+{{- fail (printf "%s: %s.external.caKey needs %s.external.existingSecret, the Secret that holds the authority" $store $store $store) }}
+{{- end }}
 {{- if and $values.external.urlKey (not $values.external.existingSecret) }}
 {{- fail (printf "%s: %s.external.urlKey needs %s.external.existingSecret" $store $store $store) }}
 {{- end }}
 {{- if regexMatch "^[a-z+-]+://[^/@]*:[^/@]+@" $values.external.url }}
 {{- fail (printf "%s: %s.external.url holds a password, which would stand in the pod's specification; put it into a Secret and name that in %s.external.existingSecret" $store $store $store) }}
 {{- end }}
+{{- end }}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "tollgate.fullname" .)) }}
+{{- fail (printf "the name %q is no name of a Service (a letter first, then letters, digits and dashes): set fullnameOverride" (include "tollgate.fullname" .)) }}
+{{- end }}
+{{- range $values := list "commonLabels" "operator.podLabels" "gateway.podLabels" }}
+{{- $labels := $.Values }}
+{{- range splitList "." $values }}{{ $labels = index $labels . }}{{ end }}
+{{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "app.kubernetes.io/part-of" "app.kubernetes.io/version" "helm.sh/chart" }}
+{{- if hasKey $labels $label }}
+{{- fail (printf "%s: %s is the chart's own label" $values $label) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $namespace := .Values.platformNamespaces }}
+{{- if and $.Values.watchNamespaces (not (has $namespace $.Values.watchNamespaces)) }}
+{{- fail (printf "platformNamespaces: %s is not in watchNamespaces, so that nobody would read its keys" $namespace) }}
+{{- end }}
+{{- end }}
+{{- range $flag := list "--log-json" "--redis" "--postgres" }}
+{{- if or (has $flag $.Values.gateway.extraArgs) (and (eq $flag "--log-json") (has $flag $.Values.operator.extraArgs)) }}
+{{- fail (printf "extraArgs: %s is given by the chart (telemetry.logJson, redis, postgres)" $flag) }}
+{{- end }}
+{{- end }}
+{{- if .Values.rootKeyPolicy.enabled }}
+{{- include "tollgate.alone" . }}
 {{- end }}
 {{- if gt (int .Values.gateway.autoscaling.minReplicas) (int .Values.gateway.autoscaling.maxReplicas) }}
 {{- fail "gateway.autoscaling: minReplicas is above maxReplicas" }}
@@ -180,6 +208,31 @@ topologySpreadConstraints:
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: name at least one host" }}
 {{- end }}
+{{- end -}}
+
+{{- /* Two installations that read the same namespaces would forbid each other's keys and write each other's statuses. Helm sees
+the cluster only while it installs. */}}
+{{- define "tollgate.alone" -}}
+{{- range $policy := (lookup "admissionregistration.k8s.io/v1" "ValidatingAdmissionPolicy" "" "").items }}
+{{- $labels := $policy.metadata.labels | default dict }}
+{{- $annotations := $policy.metadata.annotations | default dict }}
+{{- if and (eq (get $labels "app.kubernetes.io/name") "tollgate") (get $annotations "tollgate.dev/watches") }}
+{{- $theirs := splitList "," (get $annotations "tollgate.dev/watches") }}
+{{- $other := printf "%s/%s" (get $annotations "meta.helm.sh/release-namespace") (get $annotations "meta.helm.sh/release-name") }}
+{{- if ne $other (printf "%s/%s" $.Release.Namespace $.Release.Name) }}
+{{- $ours := splitList "," (include "tollgate.watches" $) }}
+{{- range $ours }}
+{{- if or (eq . "*") (has "*" $theirs) (has . $theirs) }}
+{{- fail (printf "the release %s reads %s already: give both releases watchNamespaces that do not overlap" $other (ternary "all namespaces" (join ", " $theirs) (has "*" $theirs))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- /* The namespaces that are read, with commas; `*`: all. */}}
+{{- define "tollgate.watches" -}}
+{{- if .Values.watchNamespaces -}}{{ append .Values.watchNamespaces .Release.Namespace | uniq | sortAlpha | join "," }}{{- else -}}*{{- end -}}
 {{- end -}}
 
 {{- /* Labels that the operator puts on the pods of stdio servers. */}}
@@ -193,6 +246,15 @@ app.kubernetes.io/component: mcp-server
 - ports: # names
   - {port: 53, protocol: UDP}
   - {port: 53, protocol: TCP}
+{{- end -}}
+{{- /* The collector's ports: that of its address, and those of the values. */}}
+{{- define "tollgate.otlpPorts" -}}
+{{- $ports := list -}}
+{{- with regexFind ":[0-9]+(/|$)" (regexReplaceAll "^[a-z]+://" .Values.telemetry.otlp.endpoint "") -}}
+{{- $ports = append $ports (int (regexFind "[0-9]+" .)) -}}
+{{- end -}}
+{{- range .Values.networkPolicy.otlpPorts -}}{{- $ports = append $ports (int .) -}}{{- end -}}
+{{- include "tollgate.ports" ($ports | uniq) -}}
 {{- end -}}
 {{- define "tollgate.ports" -}}
 {{- range . }}

@@ -12,45 +12,44 @@
 {{- define "tollgate.storePasswordKey" -}}
 {{- $root := index . 0 -}}{{- $values := index $root.Values (index . 1) -}}
 {{- if $values.bundled.enabled -}}password
-{{- else if $values.external.existingSecret -}}{{ $values.external.passwordKey }}{{- end -}}
+{{- else if and $values.external.existingSecret (not $values.external.urlKey) -}}{{ $values.external.passwordKey }}{{- end -}}
 {{- end -}}
 
-{{- define "tollgate.storeArgs" -}}
-{{- if .Values.redis.bundled.enabled }}
-- --redis=redis://tollgate@{{ include "tollgate.redis" . }}.{{ .Release.Namespace }}.svc:6379
-{{- else if not .Values.redis.external.urlKey }}
-- --redis={{ .Values.redis.external.url }}
-{{- end }}
-{{- if include "tollgate.storePasswordKey" (list . "redis") }}
-- --redis-password-file=/etc/tollgate/redis/password
-{{- end }}
-{{- if and (not .Values.redis.bundled.enabled) .Values.redis.external.caKey }}
-- --redis-ca=/etc/tollgate/redis/ca.crt
-{{- end }}
-{{- with .Values.redis.prefix }}
-- --redis-prefix={{ . }}
-{{- end }}
-{{- if .Values.postgres.bundled.enabled }}
-- --postgres=postgres://tollgate@{{ include "tollgate.postgres" . }}.{{ .Release.Namespace }}.svc:5432/tollgate?sslmode=disable
-{{- else if not .Values.postgres.external.urlKey }}
-- --postgres={{ .Values.postgres.external.url }}
-{{- end }}
-{{- if include "tollgate.storePasswordKey" (list . "postgres") }}
-- --postgres-password-file=/etc/tollgate/postgres/password
-{{- end }}
-{{- if and (not .Values.postgres.bundled.enabled) .Values.postgres.external.caKey }}
-- --postgres-ca=/etc/tollgate/postgres/ca.crt
-{{- end }}
-{{- end -}}
-
+{{- /* As the programs' variables, not as arguments: `kubectl exec … -- /tollgate-dataplane ledger restore` needs no flag then. */}}
 {{- define "tollgate.storeEnv" -}}
 {{- range $store := list "redis" "postgres" }}
 {{- $values := index $.Values $store }}
-{{- if and (not $values.bundled.enabled) $values.external.urlKey }}
+{{- if $values.bundled.enabled }}
+{{- $url := printf "redis://tollgate@%s.%s.svc:6379" (include "tollgate.redis" $) $.Release.Namespace }}
+{{- if eq $store "postgres" }}{{ $url = printf "postgres://tollgate@%s.%s.svc:5432/tollgate?sslmode=disable" (include "tollgate.postgres" $) $.Release.Namespace }}{{ end }}
+- {name: TOLLGATE_{{ upper $store }}, value: {{ $url | quote }}}
+{{- else if $values.external.urlKey }}
 - name: TOLLGATE_{{ upper $store }}
   valueFrom: {secretKeyRef: {name: {{ $values.external.existingSecret }}, key: {{ $values.external.urlKey }}}}
+{{- else }}
+- {name: TOLLGATE_{{ upper $store }}, value: {{ $values.external.url | quote }}}
+{{- end }}
+{{- if include "tollgate.storePasswordKey" (list $ $store) }}
+- {name: TOLLGATE_{{ upper $store }}_PASSWORD_FILE, value: /etc/tollgate/{{ $store }}/password}
+{{- end }}
+{{- if and (not $values.bundled.enabled) $values.external.caKey }}
+- {name: TOLLGATE_{{ upper $store }}_CA, value: /etc/tollgate/{{ $store }}/ca.crt}
 {{- end }}
 {{- end }}
+{{- with .Values.redis.prefix }}
+- {name: TOLLGATE_REDIS_PREFIX, value: {{ . | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* Ports of an external store: those of its address, and those of the values. Takes (list . "redis" ports). */}}
+{{- define "tollgate.storePorts" -}}
+{{- $root := index . 0 -}}{{- $url := (index $root.Values (index . 1)).external.url -}}
+{{- $ports := list -}}
+{{- range $found := regexFindAll ":[0-9]+(?:[,/?]|$)" (regexReplaceAll "^[a-z+]+://([^/@]*@)?" $url "") -1 -}}
+{{- $ports = append $ports (int (regexFind "[0-9]+" $found)) -}}
+{{- end -}}
+{{- range index . 2 -}}{{- $ports = append $ports (int .) -}}{{- end -}}
+{{- include "tollgate.ports" ($ports | uniq) -}}
 {{- end -}}
 
 {{- define "tollgate.storeMounts" -}}
@@ -96,8 +95,10 @@
 {{- /* Names under which gateways are called in the cluster, as a YAML list. */}}
 {{- define "tollgate.gateway.names" -}}
 {{- $name := include "tollgate.fullname" . -}}
-- {{ $name }}
-- {{ $name }}.{{ .Release.Namespace }}
-- {{ $name }}.{{ .Release.Namespace }}.svc
-- {{ $name }}.{{ .Release.Namespace }}.svc.cluster.local
+{{- range $service := list $name (printf "%s-gateway-headless" $name) }}{{/* relays call the second */}}
+- {{ $service }}
+- {{ $service }}.{{ $.Release.Namespace }}
+- {{ $service }}.{{ $.Release.Namespace }}.svc
+- {{ $service }}.{{ $.Release.Namespace }}.svc.cluster.local
+{{- end }}
 {{- end -}}

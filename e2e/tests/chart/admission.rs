@@ -1,7 +1,7 @@
 //! Who may make keys without a parent.
 
 use crate::support::{helm, kubectl, until};
-use tollgate_e2e::cluster::Cluster;
+use tollgate_e2e::{cluster::Cluster, helm::repository};
 
 fn key(namespace: &str, name: &str, spec: &str) -> String {
     // Block style: kubectl takes a document that begins with a brace for JSON.
@@ -60,4 +60,37 @@ async fn a_key_without_a_parent_is_for_platform_namespaces() {
     kubectl(cluster, &format!("delete virtualkey older-than-the-rule -n {team}")).await.unwrap();
     helm(cluster, &format!("uninstall keys -n {home}"), &[]).await.unwrap();
     until("the policy is gone", || async { create(cluster, &root).await.is_ok() }).await;
+}
+
+/// What `deploy/samples/README.md` says to type in a cluster, typed.
+#[tokio::test]
+async fn the_samples_are_applied_as_their_page_says() {
+    let cluster = Cluster::shared().await.unwrap();
+    let home = cluster.namespace("samples-home").await.unwrap();
+    let install = format!("install samples charts/tollgate -n {home} --set watchNamespaces={{{home}}}");
+    helm(cluster, &install, &[]).await.unwrap();
+    let page = std::fs::read_to_string(repository().join("deploy/samples/README.md")).unwrap();
+    let script = page.split_once("```sh\n").unwrap().1.split_once("\n```").unwrap().0;
+    let script = format!("set -euo pipefail\n{}", script.replace("tollgate-system", &home));
+    // The same environment as kubectl's own: its folder on the PATH, its configuration.
+    let kubectl_command = cluster.kubectl_command(cluster.kubeconfig()).unwrap();
+    let folder = std::path::Path::new(kubectl_command.as_std().get_program()).parent().unwrap().to_owned();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let output = tokio::process::Command::new("bash")
+        .args(["-c", &script])
+        .current_dir(repository())
+        .env("KUBECONFIG", cluster.kubeconfig())
+        .env("PATH", path)
+        .env("ANTHROPIC_API_KEY", "a")
+        .env("OPENAI_API_KEY", "b")
+        .output()
+        .await
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    for object in ["providerroute.tollgate.dev/openai", "virtualkey.tollgate.dev/vk-engineering-main"] {
+        assert!(text.contains(&format!("{object} created")), "{text}");
+    }
+    helm(cluster, &format!("uninstall samples -n {home}"), &[]).await.unwrap();
 }

@@ -10,6 +10,9 @@ use tollgate_e2e::{cluster::Cluster, gateway, helm::run};
 const EVERYTHING: &str = "gateway.maxConfigAgeSeconds=86400,gateway.metricsKeys=9,redis.prefix=blue,gateway.allowedHosts={a.example.com},gateway.allowedOrigins={https://a.example.com},\
                           operator.allowPrivateEndpoints=true,operator.allowedStdioImages={a/*},watchNamespaces={default}";
 
+/// The filter of the log, which no flag has.
+const LOG: &str = "TOLLGATE_LOG";
+
 /// The arguments of each program, as the chart's containers have them.
 async fn arguments(cluster: &Cluster) -> BTreeMap<String, Vec<String>> {
     let mut found = BTreeMap::<String, Vec<String>>::new();
@@ -29,7 +32,11 @@ async fn arguments(cluster: &Cluster) -> BTreeMap<String, Vec<String>> {
                     .unwrap()
                     .iter()
                     .map(|word| word.as_str().unwrap().to_owned());
-                let words: Vec<_> = words.collect();
+                // Variables of ours too: the help names each beside its flag.
+                let variables = container["env"].as_array().into_iter().flatten();
+                let variables = variables.filter_map(|variable| variable["name"].as_str());
+                let variables = variables.filter(|name| name.starts_with("TOLLGATE_") && *name != LOG);
+                let words: Vec<_> = words.chain(variables.map(str::to_owned)).collect();
                 let subcommand = words.first().filter(|word| !word.starts_with('-')).map_or("", |word| word);
                 found
                     .entry(format!("{program} {subcommand}").trim().to_owned())
@@ -51,10 +58,12 @@ async fn the_programs_know_every_argument_of_the_chart() {
         let mut words = program.split_whitespace();
         let path = gateway::beside(words.next().unwrap()).unwrap();
         let help = run(path, words.chain(["--help"])).await.unwrap();
-        for argument in arguments.iter().filter(|argument| argument.starts_with("--")) {
+        let ours = |argument: &&String| argument.starts_with("--") || argument.starts_with("TOLLGATE_");
+        for argument in arguments.iter().filter(ours) {
             let flag = argument.split('=').next().unwrap();
-            let known =
-                help.split(|c: char| c.is_whitespace() || c == '[' || c == ',').any(|word| word == flag);
+            let known = help
+                .split(|c: char| c.is_whitespace() || matches!(c, '[' | ']' | ',' | '='))
+                .any(|word| word == flag);
             assert!(known, "{program} does not know {flag}:\n{help}");
         }
     }

@@ -27,7 +27,7 @@ async fn the_api_server_takes_every_value_set() {
     let namespace = cluster.namespace("chart-values").await.unwrap();
     let (other, another) =
         (cluster.namespace("chart-values").await.unwrap(), cluster.namespace("chart-values").await.unwrap());
-    let watched = format!("watchNamespaces={{{other},{another}}}");
+    let watched = format!("watchNamespaces={{{other},{another}}},platformNamespaces={{{other}}}");
     // Kinds of others' CRDs, which this API server does not know; kubeconform checks those (e2e/tools/charts).
     let ours =
         ["--set", "monitoring.prometheusRule.enabled=false,httpRoute.enabled=false", "--set", &watched];
