@@ -1,7 +1,7 @@
 //! The gateway: what all requests share. Nothing in here is behind a lock that every request takes.
 
 use crate::{
-    body::{HttpClient, http_client},
+    client::{HttpClient, Reach, http_client},
     identity::Verifier,
     ledger::Ledger,
     model::key::Content,
@@ -62,7 +62,7 @@ pub struct Gateway {
     /// Set once.
     pub options: Options,
     snapshot: ArcSwap<Snapshot>,
-    clients: ArcSwap<HashMap<Duration, HttpClient>>,
+    clients: ArcSwap<HashMap<(Duration, Reach), HttpClient>>,
     sink: Sink,
     strangers: AtomicU32,
     strangers_second: AtomicI64,
@@ -190,21 +190,21 @@ impl Gateway {
         unix_ms()
     }
 
-    /// The client for upstreams with this connect timeout; each keeps its own pool.
+    /// The client for upstreams with this connect timeout and within this reach; each keeps its own pool.
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub fn client(&self, connect: Duration) -> Result<HttpClient, rustls::Error> {
-        if let Some(client) = self.clients.load().get(&connect) {
+    pub fn client(&self, connect: Duration, reach: Reach) -> Result<HttpClient, rustls::Error> {
+        if let Some(client) = self.clients.load().get(&(connect, reach)) {
             return Ok(client.clone());
         }
-        let made = http_client(connect)?;
+        let made = http_client(connect, reach)?;
         let clients = self.clients.rcu(|old| {
             let mut new = HashMap::clone(old);
-            new.entry(connect).or_insert_with(|| made.clone());
+            new.entry((connect, reach)).or_insert_with(|| made.clone());
             new
         });
-        Ok(clients.get(&connect).cloned().unwrap_or(made))
+        Ok(clients.get(&(connect, reach)).cloned().unwrap_or(made))
     }
 }
 

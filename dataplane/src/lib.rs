@@ -17,12 +17,13 @@
 //! - [`mcp`]: the endpoint `/mcp`
 //! - [`logs`]: the pages `/logs` and `/logs/api`
 //! - [`telemetry`]: metrics, traces, the line of the log for each request
-//! - [`names`], [`body`], [`gateway`]: header names, bodies and clients, what all requests share
+//! - [`names`], [`body`], [`client`], [`gateway`]: header names, bodies, the HTTP client for upstreams, what all requests share
 
 pub mod args;
 pub mod body;
 pub mod bridge;
 pub mod check;
+pub mod client;
 pub mod config;
 pub mod error;
 pub mod gateway;

@@ -2,12 +2,14 @@
 //! them. The same resources are made in standalone mode, so both modes run the same code.
 //!
 //! # Layout
+//! - [`address`]: which addresses are private
 //! - [`mod@discovery`]: the streams between operator and data plane, generated; services by the features `client` and `server`
 //! - [`glob`]: what the patterns of resources mean
 //! - [`v1`]: the messages of `proto/tollgate/v1/resources.proto`, generated
 //! - [`resource`]: a resource: its kind, name, bytes and version
 //! - [`resources`]: a set of resources
 
+pub mod address;
 pub mod discovery;
 pub mod glob;
 pub mod resource;

@@ -3,7 +3,7 @@
 
 use super::{Body, Object, Problem};
 use crate::api::{Span, Usd};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// What is wrong with an object's name.
 pub(super) fn object_name(object: &Object) -> Option<Problem> {
@@ -148,11 +148,11 @@ fn host(authority: &str) -> Option<&str> {
     (!host.is_empty() && host.chars().all(legal)).then_some(host)
 }
 
-/// Whether a host is, or is written to look like, an address that is not public. A name that resolves to one is the data
-/// plane's to refuse: the compiler asks nobody.
+/// Whether a host is, or is written to look like, an address that is not public. A name that resolves to one is refused
+/// by gateways when they connect: the compiler asks nobody.
 fn is_private(host: &str) -> bool {
     if let Ok(ip) = host.parse::<IpAddr>() {
-        return is_private_ip(ip);
+        return tollgate_proto::address::is_private(ip);
     }
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let last = name.rsplit('.').next().unwrap_or_default();
@@ -162,42 +162,6 @@ fn is_private(host: &str) -> bool {
         || last.bytes().all(|b| b.is_ascii_digit())
         || last.starts_with("0x")
         || matches!(last, "localhost" | "local" | "internal" | "svc" | "lan" | "home" | "corp")
-}
-
-fn is_private_ip(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_private_v4(ip),
-        IpAddr::V6(ip) => match ip.to_ipv4_mapped().or_else(|| embedded_v4(ip)) {
-            Some(v4) => is_private_v4(v4),
-            None => {
-                ip.is_loopback()
-                    || ip.is_unspecified()
-                    || ip.is_multicast()
-                    || ip.is_unique_local()
-                    || ip.is_unicast_link_local()
-            }
-        },
-    }
-}
-
-fn is_private_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    ip.is_loopback()
-        || ip.is_private()
-        || ip.is_link_local()
-        || ip.is_unspecified()
-        || ip.is_multicast()
-        || ip.is_broadcast()
-        || a == 0
-        // Shared address space of carriers, used for pods by some clouds (RFC 6598), and benchmarking (RFC 2544).
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 198 && (b == 18 || b == 19))
-}
-
-/// The IPv4 address that NAT64 (`64:ff9b::/96`) makes of an IPv6 address.
-fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = ip.segments() else { return None };
-    Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
 }
 
 #[cfg(test)]

@@ -133,6 +133,7 @@ impl Compiler<'_, '_> {
             fallbacks: spec.fallbacks.iter().map(|f| f.model.0.clone()).collect(),
             strict: spec.strict,
             off: String::new(),
+            private_endpoints: self.index.allow_private_endpoints(),
         }
     }
 

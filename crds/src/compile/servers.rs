@@ -104,6 +104,8 @@ impl Compiler<'_, '_> {
             .into(),
             description: spec.description.clone().unwrap_or_default(),
             off,
+            // The Service of a stdio server is the operator's own.
+            private_endpoint: self.index.allow_private_endpoints() || spec.streamable_http.is_none(),
         }
     }
 

@@ -327,6 +327,8 @@ fn a_stdio_server_runs_where_it_may() {
     let outcome = |spec: &str, options: Options, rules: StdioRules| {
         let (input, _) = input(&stdio(spec), options);
         let outcome = compile(&Input { stdio: rules, ..input });
+        // Its Service, or this machine's bridge, is of the operator's making.
+        assert!(outcome.resources.servers().all(|s| s.private_endpoint || s.url.is_empty()));
         let wire = outcome.resources.servers().next().map(|s| (s.url.clone(), s.off.clone()));
         (said(&outcome), wire)
     };
@@ -359,6 +361,20 @@ fn a_stdio_server_runs_where_it_may() {
     assert_eq!((words, wire), (vec![], Some(("http://127.0.0.1:7/n/db/mcp".into(), String::new()))));
     let (words, _) = outcome("{image: any}", Options::STANDALONE, local);
     assert!(words[0].contains("ResolvedRefs NotRun spec.stdio: there is no spec.stdio.command"), "{words:?}");
+}
+
+#[test]
+fn only_who_may_have_private_addresses_is_told_so_on_the_wire() {
+    let manifests = [route("n", "llm", ""), server("n", "db", "")].concat();
+    let told = |options: Options| {
+        let outcome = compiled(&manifests, options);
+        let (route, server) =
+            (outcome.resources.routes().next().unwrap(), outcome.resources.servers().next().unwrap());
+        (route.private_endpoints, server.private_endpoint)
+    };
+    assert_eq!(told(Options::CLUSTER), (false, false));
+    assert_eq!(told(Options { allow_private_endpoints: true, ..Options::CLUSTER }), (true, true));
+    assert_eq!(told(Options::STANDALONE), (true, true));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The upstream servers in use: one state each, found without a lock.
 
 use super::{catalog::Catalogs, sessions::Sessions, wire::Wire};
-use crate::{body::http_client, model::Server};
+use crate::{client::http_client, model::Server};
 use arc_swap::ArcSwap;
 use std::{
     collections::HashMap,
@@ -61,8 +61,8 @@ impl Upstreams {
 
 impl Upstream {
     fn new(server: &Arc<Server>) -> Result<Arc<Self>, UpstreamError> {
-        let client =
-            http_client(server.timeouts.connect).map_err(|e| UpstreamError::Connection(e.to_string()))?;
+        let client = http_client(server.timeouts.connect, server.reach)
+            .map_err(|e| UpstreamError::Connection(e.to_string()))?;
         Ok(Arc::new(Upstream {
             server: server.clone(),
             wire: Arc::new(Wire::new(client, server.clone())),
@@ -76,6 +76,7 @@ impl Upstream {
         let (old, new) = (&self.server, server);
         Arc::ptr_eq(old, new)
             || (old.url == new.url
+                && old.reach == new.reach
                 && old.auth_header == new.auth_header
                 && old.timeouts.connect == new.timeouts.connect
                 && old.timeouts.list == new.timeouts.list

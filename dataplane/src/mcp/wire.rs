@@ -1,7 +1,8 @@
 //! One HTTP exchange with an upstream.
 
 use crate::{
-    body::{HttpClient, empty, full},
+    body::{empty, full},
+    client::HttpClient,
     model::Server,
     telemetry::outbound,
 };

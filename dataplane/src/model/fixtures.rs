@@ -34,6 +34,7 @@ pub fn route(name: &str, provider: Provider) -> Route {
         health: Health { consecutive_failures: 2, eject_for: Duration::from_secs(10) },
         fallbacks: Vec::new(),
         strict: false,
+        reach: crate::client::Reach::Private,
         off: None,
     }
 }

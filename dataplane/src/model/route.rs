@@ -1,6 +1,7 @@
 //! A route to providers.
 
 use super::{Export, Globs, ObjectId, Secret};
+use crate::client::Reach;
 use std::time::Duration;
 use tollgate_translate::{Format, Provider, price::Price};
 
@@ -25,6 +26,8 @@ pub struct Route {
     pub fallbacks: Vec<String>,
     /// A field that the target cannot express is a 400.
     pub strict: bool,
+    /// Which addresses its backends may have.
+    pub reach: Reach,
     /// Why the whole route is off: its object is not accepted. It hides the exported routes of its name all the same.
     pub off: Option<String>,
 }

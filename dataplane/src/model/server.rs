@@ -1,6 +1,7 @@
 //! An upstream MCP server.
 
 use super::{Export, Globs, ObjectId, Secret};
+use crate::client::Reach;
 use std::time::Duration;
 
 /// An MCP server whose tools are aggregated.
@@ -12,6 +13,8 @@ pub struct Server {
     pub export: Export,
     /// The streamable-HTTP endpoint.
     pub url: http::Uri,
+    /// Which addresses it may have.
+    pub reach: Reach,
     /// A header that authenticates the gateway: name and value.
     pub auth_header: Option<(http::HeaderName, Secret)>,
     /// Why it is off (a Secret that does not exist).

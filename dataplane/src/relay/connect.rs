@@ -1,15 +1,13 @@
 //! Connections to one gateway's address, with TLS in the name of the Service: a pod's certificate has no pod's address in it.
 
 use super::held::Held;
+use crate::client::{KEEP_ALIVE, pool};
 use arc_swap::ArcSwap;
 use http::Uri;
 use hyper_rustls::{
     ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream,
 };
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-};
+use hyper_util::{client::legacy::Client, rt::TokioIo};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem, pem::PemObject},
@@ -29,14 +27,8 @@ use tower::{BoxError, Service};
 
 /// How long connecting may take, TLS included: another gateway is a better answer than a long wait.
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long an unused connection is kept.
-const IDLE: Duration = Duration::from_secs(50);
 /// The most unused HTTP/1.1 connections that are kept for each gateway; of HTTP/2 there is one.
 const MAX_IDLE: usize = 4;
-/// HTTP/2: how often a silent connection is asked whether the gateway is still there, and how long it may take to say so. A node
-/// that is switched off says nothing at all.
-const PING: Duration = Duration::from_secs(15);
-const PONG: Duration = Duration::from_secs(10);
 
 /// A pooled client of one gateway.
 pub(super) type GatewayClient = Client<Timed, Held>;
@@ -144,14 +136,7 @@ impl Trust {
             None => builder,
         };
         let connector = builder.enable_http1().enable_http2().wrap_connector(Fixed(address));
-        Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .http2_keep_alive_interval(PING)
-            .http2_keep_alive_timeout(PONG)
-            .build(Timed(connector))
+        pool(&KEEP_ALIVE).pool_max_idle_per_host(MAX_IDLE).build(Timed(connector))
     }
 }
 
@@ -185,6 +170,7 @@ impl Service<Uri> for Fixed {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
+            KEEP_ALIVE.set_on(&stream)?;
             Ok(TokioIo::new(stream))
         })
     }

@@ -197,7 +197,8 @@ async fn once(
     let route = candidate.route();
     let mut headers = send::headers(&decoded.parts.headers, backend, outgoing.same);
     let query = decoded.parts.uri.query().filter(|_| outgoing.same);
-    let client = exchange.gateway.client(route.timeouts.connect).map_err(|e| Failed::ours(&e))?;
+    let client =
+        exchange.gateway.client(route.timeouts.connect, route.reach).map_err(|e| Failed::ours(&e))?;
     exchange.leaving(decoded.at, deadline + route.timeouts.idle);
     let before = exchange.record.attempts.len();
     exchange.attempt = Attempt::begin(candidate, backend, decoded.head.stream, before)

@@ -80,7 +80,7 @@ async fn run(
 async fn ask(gateway: &Gateway, candidate: &plan::Candidate, parts: &Parts, body: Bytes) -> Option<Bytes> {
     let backend = candidate.backend()?;
     let timeouts = candidate.route().timeouts;
-    let client = gateway.client(timeouts.connect).ok()?;
+    let client = gateway.client(timeouts.connect, candidate.route().reach).ok()?;
     let mut headers = send::headers(&parts.headers, backend, true);
     telemetry::outbound::inject(tollgate_process::trace::current().as_deref(), &mut headers);
     let query = parts.uri.query();

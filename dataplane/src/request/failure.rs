@@ -64,7 +64,7 @@ impl Failed {
             SendError::Connect { .. } if retry.on_connect => {
                 Failed { again: Again::Anywhere, ..Failed::elsewhere(Kind::Api, words, None) }
             }
-            SendError::Connect { .. } | SendError::Endpoint { .. } => {
+            SendError::Connect { .. } | SendError::NotPublic { .. } | SendError::Endpoint { .. } => {
                 Failed::elsewhere(Kind::Api, words, None)
             }
         }

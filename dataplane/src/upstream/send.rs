@@ -1,7 +1,8 @@
 //! One attempt at one backend: URL, headers, the request, the wait for the answer's head.
 
 use crate::{
-    body::{Body, HttpClient, full},
+    body::{Body, full},
+    client::{HttpClient, NotPublic, caused_by},
     model::route::Backend,
     names,
 };
@@ -30,6 +31,14 @@ pub enum SendError {
         backend: String,
         /// The cause, without the request's content.
         cause: String,
+    },
+    /// Its name leads to an address that it must not have.
+    #[error("{backend} is not asked: {cause}")]
+    NotPublic {
+        /// The backend.
+        backend: String,
+        /// Which name.
+        cause: NotPublic,
     },
     /// No answer within the route's deadline.
     #[error("{backend} did not answer within {} s", .after.as_secs_f32())]
@@ -65,7 +74,10 @@ pub async fn send(
     *request.headers_mut() = headers;
     match tokio::time::timeout(deadline, client.request(request)).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(SendError::Connect { backend: name(), cause: root_cause(&error) }),
+        Ok(Err(error)) => Err(match caused_by::<NotPublic>(&error) {
+            Some(cause) => SendError::NotPublic { backend: name(), cause: cause.clone() },
+            None => SendError::Connect { backend: name(), cause: root_cause(&error) },
+        }),
         Err(_) => Err(SendError::Timeout { backend: name(), after: deadline }),
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{World, world_with};
-use tollgate_dataplane::model::Key;
+use tollgate_dataplane::{client::Reach, model::Key};
 
 const BUSY: &str = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
 
@@ -67,12 +67,35 @@ async fn the_slot_comes_back_when_the_upstream_does_not_answer_in_time() {
 }
 
 #[tokio::test]
+async fn a_name_that_leads_into_this_network_is_not_followed() {
+    let up = upstream(|_| Reply::Whole(200, WHOLE_MESSAGE, vec![])).await;
+    let to_name = |reach| {
+        let mut r = route("anthropic", Anthropic, &[&up]);
+        r.backends[0].endpoint = format!("http://localhost:{}", up.address.port()).parse().unwrap();
+        r.reach = reach;
+        r
+    };
+    let w = world(vec![one_at_a_time()], vec![to_name(Reach::Public)]).await;
+    let (status, _, body) = w.post(MESSAGES, Some("k"), &ask("anthropic/m", false)).await;
+    let error: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, error["type"].as_str()), (502, Some("error")), "{body}");
+    let words = error["error"]["message"].as_str().unwrap();
+    assert!(words.contains("localhost leads to a private or cluster address"), "{words}");
+    assert!(!words.contains("127.0.0.1") && !words.contains("::1"), "{words}");
+    assert!(up.seen.lock().is_empty());
+    nothing_is_held(&w).await;
+    assert_eq!(model_record(&w.record(0).await).usage, None, "nobody was asked");
+    w.gateway.replace(support::snapshot(2, vec![one_at_a_time()], vec![to_name(Reach::Private)]));
+    assert_eq!(w.post(MESSAGES, Some("k"), &ask("anthropic/m", false)).await.0, 200);
+}
+
+#[tokio::test]
 async fn a_panic_closes_the_connection_and_holds_nothing() {
     let up = upstream(|_| Reply::Whole(200, WHOLE_MESSAGE, vec![])).await;
     let once = AtomicBool::new(true);
     let look = move |_: &_| assert!(!once.swap(false, Ordering::Relaxed), "injected");
     let w = world_with(vec![one_at_a_time()], vec![route("anthropic", Anthropic, &[&up])], look).await;
-    let client = tollgate_dataplane::body::http_client(Duration::from_secs(2)).unwrap();
+    let client = tollgate_dataplane::client::http_client(Duration::from_secs(2), Reach::Private).unwrap();
     let request = http::Request::post(format!("http://{}{MESSAGES}", w.address)).header("x-api-key", "k");
     let body = tollgate_dataplane::body::full(ask("anthropic/m", false));
     assert!(client.request(request.body(body).unwrap()).await.is_err(), "a closed connection");

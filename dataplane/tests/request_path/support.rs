@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tollgate_dataplane::{
-    body::{self, http_client},
+    body,
+    client::{Reach, http_client},
     gateway::{Gateway, Options},
     mcp,
     model::{
@@ -183,6 +184,7 @@ pub fn route(name: &str, provider: Provider, upstreams: &[&Upstream]) -> Route {
         health: Health { consecutive_failures: 100, eject_for: Duration::from_secs(1) },
         fallbacks: Vec::new(),
         strict: false,
+        reach: Reach::Private,
         off: None,
     }
 }
@@ -239,7 +241,7 @@ impl World {
         if let Some(key) = key {
             request = request.header("x-api-key", key);
         }
-        let client = http_client(Duration::from_secs(2)).unwrap();
+        let client = http_client(Duration::from_secs(2), Reach::Private).unwrap();
         client.request(request.body(body::full(body.to_owned())).unwrap()).await.unwrap()
     }
 

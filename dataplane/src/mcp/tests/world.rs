@@ -53,6 +53,7 @@ pub(super) fn server(name: &str, address: std::net::SocketAddr) -> Server {
             call: Duration::from_secs(30),
         },
         fail_open: true,
+        reach: crate::client::Reach::Private,
         prefix: true,
     }
 }

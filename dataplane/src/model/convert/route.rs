@@ -3,7 +3,10 @@
 use super::{
     Globs, Invalid, Resources, address, credential, deadline, export, invalid, object_id, provider, v1,
 };
-use crate::model::route::{Backend, Health, Retry, Route, RouteModel, Timeouts};
+use crate::{
+    client::Reach,
+    model::route::{Backend, Health, Retry, Route, RouteModel, Timeouts},
+};
 use std::time::Duration;
 use tollgate_translate::{
     Provider,
@@ -41,6 +44,7 @@ pub fn route(wire: &v1::ProviderRoute, secrets: &Resources) -> Result<Route, Inv
         health: health(wire)?,
         fallbacks: wire.fallbacks.clone(),
         strict: wire.strict,
+        reach: Reach::private_if(wire.private_endpoints),
         off: (!wire.off.is_empty()).then(|| wire.off.clone()),
     })
 }

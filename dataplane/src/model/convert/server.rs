@@ -1,9 +1,12 @@
 //! An MCP server from the wire.
 
 use super::{Globs, Invalid, Resources, address, credential, deadline, export, invalid, object_id, v1};
-use crate::model::{
-    Secret,
-    server::{Server, ServerTimeouts},
+use crate::{
+    client::Reach,
+    model::{
+        Secret,
+        server::{Server, ServerTimeouts},
+    },
 };
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ pub fn server(wire: &v1::McpServer, secrets: &Resources) -> Result<Server, Inval
             "" if !wire.off.is_empty() => http::Uri::from_static("http://off.invalid"),
             url => address("spec.streamableHttp.url", url)?,
         },
+        reach: Reach::private_if(wire.private_endpoint),
         auth_header,
         off: if wire.off.is_empty() { missing } else { Some(wire.off.clone()) },
         tools: tools.map_or_else(|| Globs::new(["*"]), |g| Globs::new(&g.patterns)),
