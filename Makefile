@@ -59,7 +59,7 @@ prices: ## Refresh the price catalogue from its registry package (VERSION=… mo
 	dataplane/translate/data/refresh $(VERSION)
 
 e2e-cluster: ## Real pods: the charts on a Kubernetes built from source (root; writes docs/results)
-	e2e/tools/install cluster node helm redis postgres > /dev/null
+	e2e/tools/install cluster node helm redis postgres claude > /dev/null
 	$(CARGO) build --workspace --bins
 	TOLLGATE_RESULTS=1 $(CARGO) test --workspace --features tollgate-e2e/level2 --test level2 -- --nocapture
 
