@@ -4,6 +4,7 @@
 //! - [`annotations`][]: annotations and labels, and what their values say.
 //! - [`api`][]: the three kinds, field by field; their doc comments are the descriptions of the CRDs.
 //! - [`conditions`][]: what a status says of an object: types, reasons, and how they are merged.
+//! - [`platforms`][]: what only platform namespaces may do.
 //! - [`stdio`][]: servers over standard input and output: which may run, and where they are found.
 //! - [`support`][]: the fields that this version knows but does not yet enforce; they are refused, never ignored.
 //! - [`manifest`][]: reads YAML with positions, one file or a folder.
@@ -16,5 +17,6 @@ pub mod compile;
 pub mod conditions;
 pub mod manifest;
 pub mod manifests;
+pub mod platforms;
 pub mod stdio;
 pub mod support;

@@ -9,11 +9,16 @@
 //! - [`access`]: who gains and who loses what
 //! - [`fields`]: what changed in a spec, field by field
 //! - [`rules`]: what a changed field means: wider, narrower, or worth a look
-//! - [`report`]: all of it together; [`markdown`]: in words
+//! - [`defaults`]: what need not be said; [`money`]: sums of dollars; [`merge`]: equal changes told once
+//! - [`report`]: all of it together; [`markdown`]: in words; [`page`]: as many of them as a comment takes
 
 pub mod access;
+pub mod defaults;
 pub mod fields;
 pub mod markdown;
+pub mod merge;
+pub mod money;
+pub mod page;
 pub mod policy;
 pub mod report;
 pub mod rules;
@@ -23,7 +28,7 @@ pub mod state;
 mod tests;
 
 use report::{Effect, Report};
-use state::{Paths, Side};
+use state::{Paths, Rules, Side};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// The exit code when a manifest is refused.
@@ -55,6 +60,10 @@ pub struct Args {
     /// Allow endpoints at private and cluster addresses, as the operator was told to.
     #[arg(long)]
     allow_private_endpoints: bool,
+    /// A platform namespace (repeatable): Tollgate's own and those of the chart's `platformNamespaces`. Then what only they may do, such as a
+    /// key without a parent or an export, is refused elsewhere, as the API server will.
+    #[arg(long, value_name = "NAMESPACE")]
+    platform_namespace: Vec<String>,
 }
 
 /// The forms of a review.
@@ -84,12 +93,12 @@ pub enum FailOn {
 /// # Errors
 /// When a path cannot be read, Git does not know the revision, or the output cannot be written.
 pub fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let options = state::options(args.standalone, args.allow_private_endpoints);
-    let after = Side::read(&Paths::Files(&args.paths), options)?;
+    let rules = Rules::new(args.standalone, args.allow_private_endpoints, &args.platform_namespace);
+    let after = Side::read(&Paths::Files(&args.paths), &rules)?;
     let before = match &args.base {
-        Some(revision) => Side::read(&Paths::Git { revision, paths: &args.paths }, options)?,
+        Some(revision) => Side::read(&Paths::Git { revision, paths: &args.paths }, &rules)?,
         None if args.base_path.is_empty() => Side::empty(),
-        None => Side::read(&Paths::Files(&args.base_path), options)?,
+        None => Side::read(&Paths::Files(&args.base_path), &rules)?,
     };
     let report = Report::new(&before, &after, jiff::Timestamp::now().as_millisecond());
     match args.output {

@@ -69,7 +69,7 @@ fn a_branch_is_compared_with_its_base() {
 
     let (code, out, error) = review(root, &["policy", "--base", "HEAD", "--fail-on", "widens"]);
     assert_eq!(code, 3, "{out}{error}");
-    assert!(out.contains("`5` → `9` (+80 %)"), "{out}");
+    assert!(out.contains("$5 → $9 (+80 %)"), "{out}");
     // From a folder below, with paths from there.
     let (code, out, error) = review(&root.join("policy"), &["team", "--base", "HEAD", "--output", "json"]);
     assert_eq!(code, 0, "{out}{error}");

@@ -2,7 +2,10 @@
 
 use super::{
     access::{self, Access},
+    defaults,
     fields::{self, Field},
+    merge::{self, Group},
+    money::{self, Sum},
     policy::Policy,
     rules,
     state::{Id, Side},
@@ -11,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tollgate_crds::{
-    compile::Status,
+    compile::{Problem, Status},
     conditions::{ACCEPTED, reasons},
     manifest::Others,
 };
@@ -36,8 +39,10 @@ pub struct Report {
     pub not_read: Others,
     /// Who gains and who loses.
     pub access: Vec<Access>,
-    /// What changed, object by object.
-    pub changes: Vec<Object>,
+    /// What the change means in dollars.
+    pub money: Vec<Sum>,
+    /// What changed; equal changes of many objects together.
+    pub changes: Vec<Group>,
 }
 
 /// Something that is wrong with an object.
@@ -62,8 +67,7 @@ struct NotRead<'a> {
 }
 
 /// What changed of one object.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 pub struct Object {
     /// Its kind.
     pub kind: String,
@@ -73,20 +77,20 @@ pub struct Object {
     pub name: String,
     /// Whether it came, went or changed.
     pub change: Change,
-    /// Its changed fields; of a new object those that it sets.
+    /// Its changed fields; of a new object those that it sets to something else than the default.
     pub fields: Vec<FieldChange>,
 }
 
 /// Whether an object came, went or changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Change {
+    /// It says something else.
+    Changed,
     /// It is new.
     Added,
     /// It is gone.
     Removed,
-    /// It says something else.
-    Changed,
 }
 
 /// A changed field.
@@ -97,6 +101,9 @@ pub struct FieldChange {
     pub path: String,
     /// What it does.
     pub effect: Effect,
+    /// Of a budget's limit: over what time it holds, such as `a month`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per: Option<String>,
     /// What it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
@@ -118,33 +125,48 @@ impl Report {
         let all = of(tollgate_crds::conditions::RESOLVED_REFS);
         Report {
             unreadable: after.problems.iter().map(ToString::to_string).collect(),
-            refused: of(ACCEPTED),
+            refused: of(ACCEPTED).into_iter().chain(forbidden(before, after)).collect(),
             dangling: all.into_iter().filter(|p| p.reason != reasons::SECRET_NOT_FOUND).collect(),
             warnings: warnings(&new, before),
             not_read: after.others.clone(),
             access: access::compare(&old, &new),
-            changes: changes(before, after),
+            money: money::sums(before, after, &new),
+            changes: merge::merge(&changes(before, after)),
         }
     }
 
     /// Whether some part of the change does this.
     pub fn does(&self, effect: Effect) -> bool {
-        let fields = self.changes.iter().flat_map(|object| &object.fields);
+        let fields = self.changes.iter().flat_map(|group| &group.fields);
         let of_access = |access: &Access| match effect {
             Effect::Widens => access.difference.widens(),
             Effect::Narrows => access.difference.narrows(),
             Effect::Attention | Effect::Neutral => false,
         };
-        let object = |object: &Object| match (object.change, object.kind.as_str(), effect) {
+        let group = |group: &Group| match (group.change, group.kind.as_str(), effect) {
             // A key that goes takes its budgets along, which is no widening, whatever the fields alone would say.
             (Change::Removed, _, _) => effect == Effect::Narrows,
             (Change::Added, "ProviderRoute" | "McpServer", Effect::Attention) => true,
             _ => false,
         };
         self.access.iter().any(of_access)
-            || self.changes.iter().any(object)
+            || self.changes.iter().any(group)
             || fields.clone().any(|field| field.effect == effect)
     }
+}
+
+/// What the API server would refuse, of objects that are new or whose spec changes: it lets the others be.
+fn forbidden(before: &Side, after: &Side) -> Vec<Refused> {
+    let changed = after.forbidden.iter().filter(|(id, _)| before.specs.get(id) != after.specs.get(id));
+    let told = |(id, problems): (&Id, &Vec<Problem>)| -> Vec<Refused> {
+        let is_it = |s: &&Status| s.kind == id.kind && s.namespace == id.namespace && s.name == id.name;
+        let status = after.compiled.statuses.iter().find(is_it);
+        let object =
+            status.map_or_else(|| format!("{} {}/{}", id.kind, id.namespace, id.name), ToString::to_string);
+        let one = |p: &Problem| Refused { object: object.clone(), reason: p.reason, message: p.to_string() };
+        problems.iter().map(one).collect()
+    };
+    changed.flat_map(told).collect()
 }
 
 /// As a list of objects.
@@ -194,19 +216,22 @@ fn changed(id: &Id, before: Option<&Value>, after: Option<&Value>) -> Option<Obj
     let nothing = Value::Object(serde_json::Map::new());
     let (change, fields) = match (before, after) {
         (Some(before), Some(after)) => (Change::Changed, fields::compare(before, after)),
-        (None, Some(after)) => (Change::Added, fields::compare(&nothing, after)),
+        (None, Some(after)) => (Change::Added, fields::compare(&nothing, &defaults::without(id.kind, after))),
         (Some(_), None) => (Change::Removed, Vec::new()),
         (None, None) => return None,
     };
     if change == Change::Changed && fields.is_empty() {
         return None;
     }
+    let plain = |path: &str, value: Option<Value>| value.map(|v| defaults::without_at(id.kind, path, &v));
+    let spec = after.or(before);
     let of = |field: Field| FieldChange {
         // A new object's fields are no change of what was: what it gives is told by who gains what.
         effect: if change == Change::Changed { rules::effect(id.kind, &field) } else { Effect::Neutral },
+        per: spec.and_then(|spec| window(spec, &field.path)),
+        before: plain(&field.path, field.before),
+        after: plain(&field.path, field.after),
         path: field.path,
-        before: field.before,
-        after: field.after,
     };
     Some(Object {
         kind: id.kind.to_string(),
@@ -215,4 +240,11 @@ fn changed(id: &Id, before: Option<&Value>, after: Option<&Value>) -> Option<Obj
         change,
         fields: fields.into_iter().map(of).collect(),
     })
+}
+
+/// The window of the budget whose limit stands at this path.
+fn window(spec: &Value, path: &str) -> Option<String> {
+    let name = path.strip_prefix("budgets[")?.strip_suffix("].usd")?;
+    let budgets = spec.get("budgets")?.as_array()?;
+    money::per(budgets.iter().find(|b| b.get("name").and_then(Value::as_str) == Some(name))?)
 }

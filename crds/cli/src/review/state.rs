@@ -2,13 +2,14 @@
 
 use anyhow::{Context, ensure};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
 use tollgate_crds::{
-    compile::{Body, Compiled, Input, Object, Options, compile},
+    compile::{Body, Compiled, Input, Object, Options, Problem, compile},
     manifest::{self, FileProblem, Others, folder},
+    platforms,
     stdio::StdioRules,
 };
 use tollgate_proto::Kind;
@@ -45,16 +46,31 @@ pub struct Side {
     pub specs: BTreeMap<Id, serde_json::Value>,
     /// What the compiler made of them and says of them.
     pub compiled: Compiled,
+    /// Why the API server would refuse objects that the compiler takes, by the chart's admission policies.
+    pub forbidden: BTreeMap<Id, Vec<Problem>>,
     /// What stands there and is not Tollgate's.
     pub others: Others,
     /// What could not be read.
     pub problems: Vec<FileProblem>,
 }
 
-/// The options of the compiler.
-pub fn options(standalone: bool, allow_private_endpoints: bool) -> Options {
-    let by_mode = if standalone { Options::STANDALONE } else { Options::CLUSTER };
-    Options { allow_private_endpoints: by_mode.allow_private_endpoints || allow_private_endpoints, ..by_mode }
+/// What the operator that will read the manifests was told.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The options of the compiler.
+    pub options: Options,
+    /// The platform namespaces; `None`: all, or nobody has said which.
+    pub platforms: Option<BTreeSet<String>>,
+}
+
+impl Rules {
+    /// The rules of a cluster or of standalone mode.
+    pub fn new(standalone: bool, allow_private_endpoints: bool, platforms: &[String]) -> Self {
+        let by_mode = if standalone { Options::STANDALONE } else { Options::CLUSTER };
+        let allow_private_endpoints = by_mode.allow_private_endpoints || allow_private_endpoints;
+        let platforms = (!platforms.is_empty()).then(|| platforms.iter().cloned().collect());
+        Rules { options: Options { allow_private_endpoints, ..by_mode }, platforms }
+    }
 }
 
 // === impl Side ===
@@ -69,19 +85,19 @@ impl Side {
     ///
     /// # Errors
     /// When a path cannot be read or Git fails.
-    pub fn read(paths: &Paths<'_>, options: Options) -> anyhow::Result<Self> {
+    pub fn read(paths: &Paths<'_>, rules: &Rules) -> anyhow::Result<Self> {
         let files = match paths {
             Paths::Files(paths) => scan(paths)?,
             Paths::Git { revision, paths } => of_revision(revision, paths)?,
         };
-        Ok(Side::of(files, options))
+        Ok(Side::of(files, rules))
     }
 
     /// Compiles files by name.
-    pub fn of(files: BTreeMap<PathBuf, folder::Content>, options: Options) -> Self {
+    pub fn of(files: BTreeMap<PathBuf, folder::Content>, rules: &Rules) -> Self {
         // Which images may run is the operator's configuration; a pull request's reviewer sees the image among the changes.
         let stdio = StdioRules { images: vec!["*".to_owned()], ..StdioRules::default() };
-        let mut input = Input { options, stdio, ..Input::default() };
+        let mut input = Input { options: rules.options, stdio, ..Input::default() };
         let mut problems = Vec::new();
         let mut others = Others::default();
         // Secrets are not looked into here: a placeholder is as good as a value.
@@ -100,8 +116,20 @@ impl Side {
             }
         }
         let specs = input.objects.iter().filter_map(spec).collect();
-        Side { specs, compiled: compile(&input), others, problems }
+        let forbidden = rules.platforms.iter().flat_map(|platforms| forbidden(&input.objects, platforms));
+        let forbidden = forbidden.collect();
+        Side { specs, compiled: compile(&input), forbidden, others, problems }
     }
+}
+
+/// What the admission policies say against the objects.
+fn forbidden(objects: &[Object], platforms: &BTreeSet<String>) -> Vec<(Id, Vec<Problem>)> {
+    let told = objects.iter().map(|object| (id(object), platforms::refusals(object, platforms)));
+    told.filter(|(_, problems)| !problems.is_empty()).collect()
+}
+
+fn id(object: &Object) -> Id {
+    Id { kind: object.kind, namespace: object.namespace.clone(), name: object.name.clone() }
 }
 
 fn spec(object: &Object) -> Option<(Id, serde_json::Value)> {
@@ -111,8 +139,7 @@ fn spec(object: &Object) -> Option<(Id, serde_json::Value)> {
         Body::McpServer(server) => serde_json::to_value(&server.spec),
         Body::Secret(_) | Body::Unreadable(_) => return None,
     };
-    let id = Id { kind: object.kind, namespace: object.namespace.clone(), name: object.name.clone() };
-    Some((id, spec.ok()?))
+    Some((id(object), spec.ok()?))
 }
 
 fn scan(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<PathBuf, folder::Content>> {

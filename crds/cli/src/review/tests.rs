@@ -3,7 +3,7 @@
 use super::{
     FailOn, code, markdown,
     report::{Effect, Report},
-    state::{Side, options},
+    state::{Rules, Side},
 };
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -45,8 +45,12 @@ spec:
 "#;
 
 fn side(text: &str) -> Side {
+    side_by(text, &Rules::default())
+}
+
+fn side_by(text: &str, rules: &Rules) -> Side {
     let files = BTreeMap::from([(PathBuf::from("all.yaml"), Ok(text.as_bytes().to_vec()))]);
-    Side::of(files, options(false, false))
+    Side::of(files, rules)
 }
 
 /// The review of replacing `from` by `to` in the base.
@@ -85,15 +89,29 @@ fn nothing_is_nothing() {
 #[test]
 fn a_raised_budget_is_wider_and_a_lowered_one_narrower() {
     let report = review(r#"usd: "200""#, r#"usd: "500""#);
-    says(&report, &["1 setting is wider.", "🔺 `budgets[month].usd`: `200` → `500` (+150 %)"]);
+    says(
+        &report,
+        &[
+            "1 setting is wider.",
+            "🔺 budget `month`: $200 → $500 (+150 %)",
+            "🔺 Budgets of 1 team rise by $300 a month.",
+        ],
+    );
     assert_eq!(code(&report, &[FailOn::Widens]), 3);
     assert_eq!(code(&report, &[FailOn::Narrows]), 0);
     let report = review(r#"usd: "200""#, r#"usd: "0.50""#);
-    says(&report, &["🔻 `budgets[month].usd`"]);
+    says(&report, &["🔻 budget `month`: $200 → $0.50", "🔻 Budgets of 1 team fall by $199.50 a month."]);
     assert!(!report.does(Effect::Widens));
     let report =
         review(r#"  budgets: [{name: month, usd: "200", period: Month}]"#, "  limits: {concurrent: 4}");
-    says(&report, &["🔺 `budgets[month]`: no longer", "🔻 `limits.concurrent`: `4`"]);
+    says(
+        &report,
+        &[
+            "🔺 budget `month`: no longer $200 a month",
+            "1 team no longer has a budget of $200 a month.",
+            "🔻 `limits.concurrent`: `4`",
+        ],
+    );
 }
 
 #[test]
@@ -169,7 +187,7 @@ fn new_keys_and_removed_ones() {
     let report = Report::new(&side(BASE), &side(&with), 0);
     says(&report, &["VirtualKey eng/carol (new)", "key eng/carol has no budget", "🔺 `eng/carol` gains"]);
     let report = Report::new(&side(&with), &side(BASE), 0);
-    says(&report, &["VirtualKey eng/carol (removed)", "🔻 `eng/carol` loses", "Its counters stay"]);
+    says(&report, &["VirtualKey eng/carol (removed)", "🔻 `eng/carol` loses", "Counters stay"]);
     assert!(!report.does(Effect::Widens), "{report:?}");
 }
 
@@ -191,9 +209,31 @@ fn words_of_a_manifest_cannot_become_markup() {
 fn the_samples_compile_and_a_removed_sample_is_told() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../deploy/samples");
     let paths = [root];
-    let samples = Side::read(&super::state::Paths::Files(&paths), options(true, true)).unwrap();
+    let samples = Side::read(&super::state::Paths::Files(&paths), &Rules::new(true, true, &[])).unwrap();
     let report = Report::new(&Side::empty(), &samples, 0);
     assert!(report.refused.is_empty() && report.unreadable.is_empty(), "{}", words(&report));
-    assert!(report.changes.len() >= 7, "{}", words(&report));
+    let told: usize = report.changes.iter().filter(|g| !g.also_above).map(|g| g.objects.len()).sum();
+    assert!(told >= 7, "{}", words(&report));
     says(&report, &["vk-laptop is anonymous"]);
+}
+
+#[test]
+fn what_only_platform_namespaces_may_do_is_refused_elsewhere_before_it_is_applied() {
+    let tenant = "\n---\napiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: mint, namespace: tenant}\nspec: {budgets: [{name: m, usd: \"1\", period: Day}]}\n\
+                  ---\napiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {name: all, namespace: tenant}\nspec: {allowedNamespaces: All, streamableHttp: {url: https://x.example.com}}\n";
+    let text = format!("{BASE}{tenant}");
+    let rules = Rules::new(false, false, &["eng".to_owned()]);
+    let report = Report::new(&side_by(BASE, &rules), &side_by(&text, &rules), 0);
+    says(
+        &report,
+        &[
+            "all.yaml:36: VirtualKey tenant/mint: Forbidden: spec.parentRef: tenant is no platform namespace: a key needs a parent",
+            "McpServer tenant/all: Forbidden: spec.allowedNamespaces: tenant is no platform namespace",
+            "2 manifests are refused",
+        ],
+    );
+    assert_eq!((report.refused.len(), code(&report, &[])), (2, 1));
+    // What stands there so already may stay; and without the flag nobody knows which namespaces are the platform's.
+    assert!(Report::new(&side_by(&text, &rules), &side_by(&text, &rules), 0).refused.is_empty());
+    assert!(Report::new(&side(BASE), &side(&text), 0).refused.is_empty());
 }
