@@ -13,6 +13,12 @@ pub const PROGRAMMED: &str = "Programmed";
 /// The summary, for people: the object is in force.
 pub const READY: &str = "Ready";
 
+/// The field of a key whose token is not there, and what its message ends with. The operator makes the token, so that this alone is no
+/// reason to call anybody.
+pub const TOKEN_FIELD: &str = "spec.token.secretRef";
+/// See [`TOKEN_FIELD`].
+pub const TOKEN_MISSING: &str = "nobody can use the key's token";
+
 /// Constant reasons, in the order of the conditions they belong to.
 pub mod reasons {
     /// `Accepted`: the spec is valid.
@@ -47,6 +53,10 @@ pub mod reasons {
     pub const ROUTE_NOT_FOUND: &str = "RouteNotFound";
     /// `ResolvedRefs`: an McpServer does not exist.
     pub const SERVER_NOT_FOUND: &str = "ServerNotFound";
+    /// `ResolvedRefs`: a rule of a key gives or takes no tool, whatever the server has.
+    pub const TOOL_NOT_FOUND: &str = "ToolNotFound";
+    /// `ResolvedRefs`: a provider takes no requests without a credential, and the backend names none.
+    pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
     /// `ResolvedRefs`: nothing here runs the server's command.
     pub const NOT_RUN: &str = "NotRun";
 
@@ -65,7 +75,7 @@ pub mod reasons {
     pub const EXPIRED: &str = "Expired";
 
     /// All of them.
-    pub const ALL: [&str; 22] = [
+    pub const ALL: [&str; 24] = [
         ACCEPTED,
         INVALID,
         NOT_SUPPORTED,
@@ -81,6 +91,8 @@ pub mod reasons {
         NOT_ALLOWED,
         ROUTE_NOT_FOUND,
         SERVER_NOT_FOUND,
+        TOOL_NOT_FOUND,
+        CREDENTIALS_MISSING,
         NOT_RUN,
         PROGRAMMED,
         PENDING,

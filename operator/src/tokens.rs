@@ -190,6 +190,12 @@ impl Keeper {
                 let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
                 if !conflict {
                     tracing::warn!(key = %id, %error, "the Secret of a key's token cannot be read or written");
+                    let news =
+                        refused_by_server(&error).filter(|news| track.told.as_ref() != Some(&news.note));
+                    if let Some(news) = news {
+                        track.told = Some(news.note.clone());
+                        self.teller.tell(&Object::Key(key.clone()), news);
+                    }
                 }
                 false
             }
@@ -227,6 +233,18 @@ impl Keeper {
         }
         Some(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
     }
+}
+
+/// What is told when the API server does not let the operator write: without it a key that waits for its token would wait unnoticed.
+fn refused_by_server(error: &kube::Error) -> Option<News> {
+    let kube::Error::Api(status) = error else { return None };
+    let note = format!("the key's token cannot be made: {}", status.message);
+    (400..500).contains(&status.code).then_some(News {
+        warning: true,
+        reason: event::TOKEN_REFUSED,
+        action: "Tokens",
+        note,
+    })
 }
 
 /// What is told of what was done.

@@ -5,6 +5,7 @@ use super::{
     subject::{Now, Subject, Urgency, time},
 };
 use k8s_openapi::jiff::Timestamp;
+use std::cmp::Ordering;
 use tollgate_crds::{
     api::{
         VirtualKey, VirtualKeyStatus,
@@ -35,7 +36,7 @@ pub(super) fn status(
     let next = VirtualKeyStatus {
         observed_generation: generation,
         conditions,
-        tightest: budgets.iter().max_by_key(|b| b.percent).cloned(),
+        tightest: tightest(&budgets).cloned(),
         budgets,
         token: token(key, wire, subject.now),
     };
@@ -52,6 +53,19 @@ pub(super) fn status(
         Urgency::None
     };
     (next, urgency)
+}
+
+/// The budget that is nearest to its limit; of equally used ones that with less left, as the one that will refuse first. Dollars
+/// and tokens cannot be compared: of those the first.
+fn tightest(budgets: &[BudgetStatus]) -> Option<&BudgetStatus> {
+    let left =
+        |b: &BudgetStatus| amount::parse(b.unit, &b.limit).saturating_sub(amount::parse(b.unit, &b.spent));
+    let nearer = |new: &BudgetStatus, old: &BudgetStatus| match new.percent.cmp(&old.percent) {
+        Ordering::Greater => true,
+        Ordering::Equal => new.unit == old.unit && left(new) < left(old),
+        Ordering::Less => false,
+    };
+    budgets.iter().reduce(|old, new| if nearer(new, old) { new } else { old })
 }
 
 /// Why a key is switched off, by itself or by a parent.
@@ -194,4 +208,41 @@ impl<'b> Step<'b> {
 fn rounded(amount: u64) -> u64 {
     let low = amount.checked_ilog2().unwrap_or(0).saturating_sub(3);
     amount >> low << low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(name: &str, unit: Unit, spent: &str, limit: &str) -> BudgetStatus {
+        let percent = percent(amount::parse(unit, spent), amount::parse(unit, limit));
+        BudgetStatus {
+            name: name.into(),
+            unit,
+            spent: spent.into(),
+            limit: limit.into(),
+            percent,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_tightest_budget_is_the_one_that_refuses_first() {
+        let name = |budgets: &[BudgetStatus]| tightest(budgets).map(|b| b.name.clone()).unwrap_or_default();
+        let month = budget("month", Unit::Usd, "0.00", "300");
+        let day = budget("day", Unit::Usd, "0.00", "40");
+        // Fresh keys, in either order.
+        assert_eq!(
+            (name(&[day.clone(), month.clone()]), name(&[month.clone(), day.clone()])),
+            ("day".into(), "day".into())
+        );
+        let month = budget("month", Unit::Usd, "290.00", "300");
+        assert_eq!(name(&[day.clone(), month]), "month");
+        let tokens = budget("tokens", Unit::Tokens, "0", "7");
+        assert_eq!(
+            (name(&[day.clone(), tokens.clone()]), name(&[tokens, day])),
+            ("day".into(), "tokens".into())
+        );
+        assert_eq!(name(&[]), "");
+    }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, FieldsV1, Object
 use tollgate_crds::{
     annotations::RESET_BUDGET,
     api::{VirtualKeyStatus, virtual_key::BudgetStatus},
-    conditions::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, reasons},
+    conditions::{ACCEPTED, PROGRAMMED, RESOLVED_REFS, TOKEN_FIELD, TOKEN_MISSING, reasons},
 };
 
 /// One thing to tell of an object.
@@ -106,7 +106,7 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<News> {
         let before = old.iter().find(|c| c.type_ == kind);
         let same =
             |c: &Condition| c.status == now.status && c.reason == now.reason && c.message == now.message;
-        if before.is_some_and(same) {
+        if before.is_some_and(same) || awaits_token(now) {
             return None;
         }
         Some(News { warning: true, reason: reason(&now.reason), action, note: shortened(&now.message) })
@@ -115,6 +115,15 @@ pub fn of_conditions(old: &[Condition], new: &[Condition]) -> Vec<News> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Whether nothing is amiss but a token that the operator is about to make, or has just made: what it cannot make it tells itself.
+fn awaits_token(condition: &Condition) -> bool {
+    let only = |message: &str| {
+        let rest = message.strip_prefix(TOKEN_FIELD).and_then(|rest| rest.strip_prefix(": "));
+        rest.is_some_and(|rest| rest.ends_with(TOKEN_MISSING))
+    };
+    condition.reason == reasons::SECRET_NOT_FOUND && only(&condition.message)
 }
 
 /// The constant that a condition's reason is.
@@ -133,6 +142,26 @@ mod tests {
     fn budget(percent: i64) -> VirtualKeyStatus {
         let budgets = vec![BudgetStatus { name: "month".into(), percent, ..BudgetStatus::default() }];
         VirtualKeyStatus { budgets, ..VirtualKeyStatus::default() }
+    }
+
+    #[test]
+    fn a_token_that_the_operator_makes_is_no_warning_and_other_secrets_are() {
+        let condition = |message: &str| Condition {
+            type_: RESOLVED_REFS.into(),
+            status: "False".into(),
+            reason: reasons::SECRET_NOT_FOUND.into(),
+            message: message.into(),
+            observed_generation: None,
+            last_transition_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+                k8s_openapi::jiff::Timestamp::UNIX_EPOCH,
+            ),
+        };
+        let token = "spec.token.secretRef: Secret eng/a does not exist; nobody can use the key's token";
+        let route = "spec.models.allow[0]: ProviderRoute eng/x does not exist";
+        assert!(of_conditions(&[], &[condition(token)]).is_empty());
+        for message in [route.to_owned(), format!("{token}; {route}"), format!("{route}; {token}")] {
+            assert_eq!(of_conditions(&[], &[condition(&message)]).len(), 1, "{message}");
+        }
     }
 
     #[test]
