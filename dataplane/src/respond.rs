@@ -68,7 +68,12 @@ fn shown(format: Format, error: &GatewayError) -> Shown {
         // Claude Code prints "Failed to authenticate" before any 403 and shows a 400's words as they are.
         GatewayError::NotAllowed(_) if format == Format::Messages => plain(Kind::InvalidRequest),
         GatewayError::NotAllowed(_) => plain(Kind::Permission),
-        GatewayError::ModelNotFound(_) | GatewayError::NoSuchEndpoint(_) => plain(Kind::NotFound),
+        GatewayError::ModelNotFound(_) => plain(Kind::NotFound),
+        // To a client of OpenAI's API `NotFound` says that the model is not there, and it would try another.
+        GatewayError::NoSuchEndpoint(_) if format == Format::Chat => {
+            Shown { status: 404, ..plain(Kind::InvalidRequest) }
+        }
+        GatewayError::NoSuchEndpoint(_) => plain(Kind::NotFound),
         GatewayError::BadRequest(_) => plain(Kind::InvalidRequest),
         GatewayError::TooLarge { .. } => plain(Kind::TooLarge),
         GatewayError::BudgetExhausted(_) => Shown { should_retry: Some(false), ..plain(Kind::Billing) },
@@ -83,5 +88,38 @@ fn shown(format: Format, error: &GatewayError) -> Shown {
         GatewayError::Upstream(e) => {
             Shown { retry_after: e.retry_after, should_retry: e.should_retry, ..plain(e.kind) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::paths::unknown;
+    use http::Method;
+
+    /// `/v1/responses` of a client of OpenAI's API: the URL is not there, which says nothing of the model that it asked for.
+    #[test]
+    fn an_unknown_path_is_no_unknown_model() {
+        let body = |format, error: &GatewayError| -> serde_json::Value {
+            let shown = shown(format, error);
+            assert_eq!(shown.status, 404);
+            serde_json::from_slice(&render(format, shown.kind, &error.to_string(), "id")).unwrap()
+        };
+        let path = |format| GatewayError::NoSuchEndpoint(unknown(format, &Method::POST, "/v1/responses"));
+        let chat = body(Format::Chat, &path(Format::Chat));
+        assert_eq!(
+            (&chat["error"]["type"], &chat["error"]["code"]),
+            (&"invalid_request_error".into(), &"unknown_url".into())
+        );
+        let words = chat["error"]["message"].as_str().unwrap();
+        assert!(
+            words.starts_with("Unknown request URL: POST /v1/responses.")
+                && words.contains("/v1/chat/completions"),
+            "{words}"
+        );
+        let messages = body(Format::Messages, &path(Format::Messages));
+        assert_eq!(messages["error"]["type"], "not_found_error");
+        let model = body(Format::Chat, &GatewayError::ModelNotFound("no route".into()));
+        assert_eq!(model["error"]["code"], "model_not_found");
     }
 }

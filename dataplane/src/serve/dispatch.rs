@@ -2,7 +2,7 @@
 
 use super::{
     guard,
-    paths::{Endpoint, endpoint},
+    paths::{Endpoint, endpoint, unknown},
 };
 use crate::{
     body::{Body, empty, full},
@@ -72,7 +72,7 @@ impl Service {
                 turned_away(body, wrong_method(format, &parts.method, &path, allow, id)).await
             }
             Endpoint::Unknown(format) => {
-                let words = format!("{} {path} does not exist here; see / for what does", parts.method);
+                let words = unknown(format, &parts.method, &path);
                 turned_away(body, respond::error(format, &GatewayError::NoSuchEndpoint(words), id)).await
             }
         }

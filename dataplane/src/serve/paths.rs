@@ -53,6 +53,17 @@ pub fn endpoint<'a>(method: &Method, path: &'a str) -> Endpoint<'a> {
     provider(method, prefix, rest)
 }
 
+/// What a client is told of a path that does not exist, in the words that clients of OpenAI's API know.
+pub fn unknown(format: Format, method: &Method, path: &str) -> String {
+    match format {
+        Format::Chat => format!(
+            "Unknown request URL: {method} {path}. Of OpenAI's API this gateway has Chat Completions (/v1/chat/completions) and models; \
+             see / for all that it has"
+        ),
+        Format::Messages => format!("{method} {path} does not exist here; see / for what does"),
+    }
+}
+
 /// A path as it is counted: a pattern, of which there are few.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {

@@ -39,6 +39,9 @@ fn words(kind: Kind, message: &str) -> (&'static str, Option<&'static str>) {
         Kind::InvalidRequest if message.starts_with("prompt is too long") => {
             ("invalid_request_error", Some("context_length_exceeded"))
         }
+        Kind::InvalidRequest if message.starts_with("Unknown request URL") => {
+            ("invalid_request_error", Some("unknown_url"))
+        }
         Kind::InvalidRequest => ("invalid_request_error", None),
         Kind::Authentication => ("authentication_error", Some("invalid_api_key")),
         Kind::Billing => ("insufficient_quota", Some("insufficient_quota")),
