@@ -12,6 +12,8 @@ mod documents;
 mod outcomes;
 #[path = "compile/properties.rs"]
 mod properties;
+#[path = "compile/remedies.rs"]
+mod remedies;
 
 use tollgate_crds::{
     compile::{Compiled, Input, Options, compile},

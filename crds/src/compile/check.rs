@@ -2,7 +2,7 @@
 //! have an effect, because files and older clusters have no such guard.
 
 use super::{Body, Object, Problem};
-use crate::api::{Span, Usd};
+use crate::api::{ProviderKind, Span, Usd};
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What is wrong with an object's name.
@@ -124,8 +124,30 @@ pub(super) fn url(url: &str, allow_private: bool) -> Result<(), String> {
     let Some(host) = host(authority) else { return bad("is not a URL: its host or port cannot be read") };
     if !allow_private && is_private(host) {
         return bad(
-            "leads to a private or cluster address, which the operator's configuration does not allow",
+            "leads to a private or cluster address, which the operator does not allow: whoever runs it sets \
+             operator.allowPrivateEndpoints and names the address in networkPolicy.upstreams",
         );
+    }
+    Ok(())
+}
+
+/// What an upstream's base URL must not end with, since the gateway appends it: the request would go to `/v1/v1/messages`.
+pub(super) fn base_url(provider: Option<ProviderKind>, url: &str) -> Result<(), String> {
+    let appended = match provider {
+        Some(ProviderKind::Anthropic) => "/v1/messages",
+        Some(ProviderKind::OpenAi | ProviderKind::OpenAiCompatible) => "/chat/completions",
+        _ => return Ok(()),
+    };
+    let plain = url.trim_end_matches('/');
+    let ends: &[&str] = match provider {
+        Some(ProviderKind::Anthropic) => &["/v1/messages", "/v1", "/messages"],
+        _ => &["/chat/completions", "/completions", "/responses"],
+    };
+    if let Some(base) = ends.iter().find_map(|end| plain.strip_suffix(end)) {
+        return Err(format!("`{url}` is too long: the gateway appends `{appended}`, so write `{base}`"));
+    }
+    if plain == "https://api.openai.com" {
+        return Err(format!("`{url}` is too short: the gateway appends `{appended}`, so write `{plain}/v1`"));
     }
     Ok(())
 }

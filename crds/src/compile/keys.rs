@@ -15,7 +15,7 @@ use crate::{
             Budget, ContentLevel, DenyOrAllow, Enforcement, ModelRules, NearLimit, Period, Spending, ToolRule,
         },
     },
-    conditions::reasons,
+    conditions::{TOKEN_FIELD, TOKEN_MISSING, reasons},
     support::Support,
 };
 use kube::ResourceExt;
@@ -218,11 +218,11 @@ impl Compiler<'_, '_> {
     /// The SHA-256 of the token. A Secret that is missing leaves the key without one, so that nobody can present it.
     fn token(&mut self, spec: &VirtualKeySpec) -> Option<Vec<u8>> {
         let secret = &spec.token.as_ref()?.secret_ref;
-        let field = "spec.token.secretRef";
+        let field = TOKEN_FIELD;
         let bytes = match self.index.secret(&self.object.namespace, secret) {
             Ok(bytes) => bytes,
             Err(message) => {
-                let message = format!("{message}; nobody can use the key's token");
+                let message = format!("{message}; {TOKEN_MISSING}");
                 self.problems.push(Problem::reference(reasons::SECRET_NOT_FOUND, field, message));
                 return None;
             }
@@ -461,6 +461,7 @@ impl References<'_, '_> {
         }
         for (i, rule) in spec.tools.iter().flatten().enumerate() {
             self.server(&rule.server, format!("spec.tools[{i}].server"));
+            self.tools(i, rule);
         }
     }
 
@@ -497,8 +498,41 @@ impl References<'_, '_> {
         self.problems.extend(Some(problem).filter(|p| self.counts(p)));
     }
 
+    /// What looks as if it gave or took a tool, and does neither.
+    fn tools(&mut self, i: usize, rule: &ToolRule) {
+        let ToolRule { server, allow, deny, approve, .. } = rule;
+        let mut note = |field: String, message: String| {
+            self.problems.push(Problem::reference(reasons::TOOL_NOT_FOUND, field, message));
+        };
+        if allow.is_empty() && approve.is_empty() {
+            let message =
+                format!("gives no tool of `{server}`: write allow: [\"*\"] for all of them, or their names");
+            note(format!("spec.tools[{i}]"), message);
+        }
+        for (list, patterns) in [("allow", allow), ("deny", deny)] {
+            for (j, pattern) in patterns.iter().enumerate() {
+                let Some(own) = own_name(server, pattern) else { continue };
+                let message = format!(
+                    "`{pattern}` is the name that clients see, and matches nothing here: write `{own}`, the server's own name"
+                );
+                note(format!("spec.tools[{i}].{list}[{j}]"), message);
+            }
+        }
+    }
+
     /// A team's names are its children's names too, and those may live in namespaces that see more.
     fn counts(&self, problem: &Problem) -> bool {
         !(self.team && problem.reason == reasons::NOT_ALLOWED)
     }
+}
+
+/// A tool's own name, when what is written is the name that clients see: `github__query`, or `mcp__tollgate__github__query` as Claude
+/// Code shows it.
+fn own_name<'p>(server: &str, pattern: &'p str) -> Option<&'p str> {
+    let prefix = format!("{server}__");
+    let own = match pattern.strip_prefix("mcp__") {
+        Some(rest) => rest.split_once(&prefix).map(|(_, own)| own),
+        None => pattern.strip_prefix(&prefix),
+    };
+    own.filter(|own| !own.is_empty())
 }

@@ -205,7 +205,8 @@ impl Compiler<'_, '_> {
         let provider = self.provider(&field, backend);
         if let Some(endpoint) = &backend.endpoint {
             let url = check::url(endpoint, self.index.allow_private_endpoints());
-            self.problems.checked(format!("{field}.endpoint"), url);
+            let base = url.and_then(|()| check::base_url(provider, endpoint));
+            self.problems.checked(format!("{field}.endpoint"), base);
         }
         let (credentials, off) = self.credentials(&field, backend);
         v1::Backend {
@@ -226,7 +227,7 @@ impl Compiler<'_, '_> {
         match named.as_slice() {
             [] => self
                 .problems
-                .invalid(field, "names no provider: one of anthropic, openAI, openAICompatible, …"),
+                .invalid(field, "names no provider: one of anthropic, openAI, openAICompatible, …, with `{}` after it when it has no fields"),
             [_] => {}
             several => {
                 self.problems.invalid(field, format!("names several providers: {}", several.join(", ")))
@@ -246,7 +247,9 @@ impl Compiler<'_, '_> {
 
     /// The reference for the wire, and why the backend is off when it leads nowhere.
     fn credentials(&mut self, field: &str, backend: &Backend) -> (Option<v1::SecretRef>, String) {
-        let Some(credentials) = &backend.credentials else { return (None, String::new()) };
+        let Some(credentials) = &backend.credentials else {
+            return (None, self.no_credentials(field, backend));
+        };
         let field = format!("{field}.credentials");
         let Some(secret) = &credentials.secret_ref else {
             if !credentials.ambient {
@@ -265,6 +268,24 @@ impl Compiler<'_, '_> {
             message
         });
         (Some(v1::SecretRef { name: secret.name.clone(), key: secret.key.clone() }), off.unwrap_or_default())
+    }
+
+    /// Why a backend without a credential is off: the providers' own addresses refuse every request. A server of one's own may take it.
+    /// On one machine the caller sees the provider's words and can mend it at once.
+    fn no_credentials(&mut self, field: &str, backend: &Backend) -> String {
+        let own = match backend.provider() {
+            Some(ProviderKind::Anthropic) => "https://api.anthropic.com",
+            Some(ProviderKind::OpenAi) => "https://api.openai.com",
+            _ => return String::new(),
+        };
+        if self.index.standalone() || backend.endpoint.as_ref().is_some_and(|url| !url.starts_with(own)) {
+            return String::new();
+        }
+        let message = format!("is missing: {own} takes no request without a key");
+        let told = format!("{message}; backend `{}` is off", backend.name);
+        let field = format!("{field}.credentials");
+        self.problems.push(Problem::reference(reasons::CREDENTIALS_MISSING, field, told));
+        format!("spec.credentials {message}")
     }
 
     /// A listed model that no backend serves would fail on every request.

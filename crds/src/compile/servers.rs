@@ -157,7 +157,8 @@ impl Compiler<'_, '_> {
         if !self.index.standalone() {
             if !self.index.stdio().allows(&stdio.image) {
                 let message = format!(
-                    "image `{}` is not allowed: whoever runs the operator allows images with --allowed-stdio-image",
+                    "image `{}` is not allowed: whoever runs the operator names it in operator.allowedStdioImages of the chart \
+                     (--allowed-stdio-image)",
                     stdio.image
                 );
                 self.problems.push(Problem::accepted(

@@ -152,7 +152,11 @@ fn typed<T: DeserializeOwned + CustomResourceExt>(
     let object: T = match serde_yaml::from_str(text) {
         Ok(object) => object,
         Err(error) => {
-            problems.push(field_problem(&error, base));
+            // The parser ends at its first mistake, and knows its line; the schema knows the others.
+            let first = field_problem(&error, base);
+            let others = schema::check::<T>(document).into_iter().filter(|p| p.field != first.field);
+            problems.push(first.clone());
+            problems.extend(others);
             return Err(problems);
         }
     };

@@ -32,7 +32,7 @@ spec: {models: {allow: ["good/*"]}, tools: [{server: tools, allow: ["*"]}]}
 /// `(spec, what is said)`; nothing said: the spec is good.
 pub(crate) type Row = (&'static str, &'static [&'static str]);
 
-fn check(kind: &str, options: Options, rows: &[Row]) {
+pub(crate) fn check(kind: &str, options: Options, rows: &[Row]) {
     let failures: Vec<String> = rows.iter().filter_map(|row| wrong(kind, options, row)).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
@@ -152,7 +152,7 @@ fn keys() {
             ),
             ("{models: {deny: [nope/a]}}", &["ResolvedRefs RouteNotFound spec.models.deny[0]: "]),
             (
-                "{tools: [{server: nope}]}",
+                "{tools: [{server: nope, allow: ['*']}]}",
                 &[
                     "ResolvedRefs ServerNotFound spec.tools[0].server: McpServer default/nope does not exist; the key has no tools of it",
                 ],
@@ -527,7 +527,10 @@ fn servers() {
             ),
             (
                 "{streamableHttp: {uri: 'https://x.com'}}",
-                &["Accepted Invalid spec.streamableHttp.uri: unknown field `uri`"],
+                &[
+                    "Accepted Invalid spec.streamableHttp.uri: unknown field `uri`",
+                    "Accepted Invalid spec.streamableHttp.url: missing field `url`",
+                ],
             ),
             (
                 "{streamableHttp: {url: 'https://x.com'}, auth: {header: {name: 'X Y', secretRef: {name: creds, key: key}}}}",

@@ -148,3 +148,41 @@ sops: {version: 3.9.0}
     assert!(manifest::read("a/kustomization.yaml", kustomize, &|_| None).problems.is_empty());
     assert_eq!(manifest::read("a/keys.yaml", kustomize, &|_| None).problems.len(), 1);
 }
+
+/// A manifest with several mistakes is told all of them at once, the parser's first with its line.
+#[test]
+fn all_mistakes_of_a_manifest_are_told() {
+    let key = "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: x, label: a}\nspec:\n  disabled: maybe\n  oops: 1\n  \
+               limits: {concurrent: 0}\n  logging: {content: All}\n  budgets:\n  - {usd: 5, period: Day}\n";
+    let (input, _) = input(&format!("{GOOD}{key}"), Options::STANDALONE);
+    let mut said = told(&compile(&input));
+    said.sort();
+    let said: Vec<&str> = said
+        .iter()
+        .filter_map(|s| s.strip_prefix("case.yaml:22: VirtualKey default/x: Accepted Invalid "))
+        .collect();
+    let start = |s: &&str| s.split(',').next().unwrap_or_default().to_owned();
+    assert_eq!(
+        said.iter().map(start).collect::<Vec<_>>(),
+        [
+            "metadata.label: is not a field: is it misspelt?",
+            "spec.budgets[0].name: missing field `name`",
+            "spec.budgets[0].usd: must be a string: put it in quotes",
+            "spec.disabled: invalid type: string",
+            "spec.limits.concurrent: must be at least 1",
+            "spec.logging.content: must be one of None",
+            "spec.oops: unknown field `oops`: is it misspelt?",
+        ]
+    );
+    let backends = "[{name: a, anthropic: }, {name: b, openai: {}}]";
+    let route = format!(
+        "apiVersion: tollgate.dev/v1alpha1\nkind: ProviderRoute\nmetadata: {{name: x}}\nspec: {{backends: {backends}}}\n"
+    );
+    let said = told(&compile(&super::input(&format!("{GOOD}{route}"), Options::STANDALONE).0)).join("\n");
+    for words in [
+        "spec.backends[0].anthropic: is nothing: write `{}` after it",
+        "spec.backends[1].openai: unknown field `openai`",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+}

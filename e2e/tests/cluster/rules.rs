@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
     ),
     Case("the name has at most 63 characters", ROUTE, LONG, "{backends: [{name: a, gemini: {}}]}"),
     Case(
-        "a backend has exactly one of anthropic, openAI, azureOpenAI, azureFoundry, vertexAI, gemini, bedrock and openAICompatible",
+        "a backend has exactly one of anthropic, openAI, azureOpenAI, azureFoundry, vertexAI, gemini, bedrock and openAICompatible; one without fields is written with braces: anthropic: {}",
         ROUTE,
         "a",
         "{backends: [{name: a, anthropic: {}, openAI: {}}]}",
@@ -76,6 +76,18 @@ const CASES: &[Case] = &[
         ROUTE,
         "a",
         "{backends: [{name: a, openAICompatible: {}}]}",
+    ),
+    Case(
+        "endpoint of anthropic ends before /v1, such as https://api.anthropic.com: the gateway appends /v1/messages",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, anthropic: {}, endpoint: 'https://api.anthropic.com/v1'}]}",
+    ),
+    Case(
+        "endpoint of openAI and openAICompatible mostly ends with /v1: the gateway appends /chat/completions",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, openAI: {}, endpoint: 'https://x.com/v1/chat/completions'}]}",
     ),
     Case(
         "credentials have exactly one of secretRef and ambient: true",

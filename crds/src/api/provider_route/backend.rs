@@ -18,12 +18,19 @@ use serde::{Deserialize, Serialize};
     )
     .message(
         "a backend has exactly one of anthropic, openAI, azureOpenAI, azureFoundry, vertexAI, gemini, bedrock and \
-         openAICompatible"
+         openAICompatible; one without fields is written with braces: anthropic: {}"
     ),
     validation = Rule::new(
         "has(self.endpoint) || !(has(self.azureOpenAI) || has(self.azureFoundry) || has(self.openAICompatible))"
     )
-    .message("azureOpenAI, azureFoundry and openAICompatible need endpoint: they have no public one")
+    .message("azureOpenAI, azureFoundry and openAICompatible need endpoint: they have no public one"),
+    validation = Rule::new("!has(self.endpoint) || !has(self.anthropic) || !self.endpoint.matches('/(v1|messages)/*$')")
+        .message("endpoint of anthropic ends before /v1, such as https://api.anthropic.com: the gateway appends /v1/messages"),
+    validation = Rule::new(
+        "!has(self.endpoint) || !(has(self.openAI) || has(self.openAICompatible)) || \
+         !self.endpoint.matches('/(completions|responses)/*$|^https://api[.]openai[.]com/*$')"
+    )
+    .message("endpoint of openAI and openAICompatible mostly ends with /v1: the gateway appends /chat/completions")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Backend {

@@ -125,7 +125,7 @@ fn of_virtual_key() {
 #[test]
 fn of_provider_route() {
     let one = "a backend has exactly one of anthropic, openAI, azureOpenAI, azureFoundry, vertexAI, gemini, bedrock \
-               and openAICompatible";
+               and openAICompatible; one without fields is written with braces: anthropic: {}";
     let endpoint = "azureOpenAI, azureFoundry and openAICompatible need endpoint: they have no public one";
     let credentials = "credentials have exactly one of secretRef and ambient: true";
     check(
@@ -155,6 +155,21 @@ fn of_provider_route() {
                 message: endpoint,
                 refused: "a {backends: [{name: a, azureOpenAI: {apiVersion: v1}}]}",
                 accepted: "a {backends: [{name: a, azureFoundry: {}, endpoint: 'https://x.example.com'}]}",
+            },
+            Case {
+                message: "endpoint of anthropic ends before /v1, such as https://api.anthropic.com: the gateway appends /v1/messages",
+                refused: "a {backends: [{name: a, anthropic: {}, endpoint: 'https://api.anthropic.com/v1'}]}",
+                accepted: "a {backends: [{name: a, anthropic: {}, endpoint: 'https://x.com/v1/anthropic'}]}",
+            },
+            Case {
+                message: "endpoint of openAI and openAICompatible mostly ends with /v1: the gateway appends /chat/completions",
+                refused: "a {backends: [{name: a, openAI: {}, endpoint: 'https://x.com/v1/chat/completions'}]}",
+                accepted: "a {backends: [{name: a, openAI: {}, endpoint: 'https://api.openai.com/v1'}]}",
+            },
+            Case {
+                message: "endpoint of openAI and openAICompatible mostly ends with /v1: the gateway appends /chat/completions",
+                refused: "a {backends: [{name: a, openAI: {}, endpoint: 'https://api.openai.com'}]}",
+                accepted: "a {backends: [{name: a, openAICompatible: {}, endpoint: 'http://localhost:8000'}]}",
             },
             Case {
                 message: credentials,
