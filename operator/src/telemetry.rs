@@ -47,6 +47,8 @@ pub mod name {
     pub const REFUSED: &str = "tollgate.operator.xds.refused";
     /// Counter: writes of status, by kind and [`super::label::OUTCOME`].
     pub const STATUS_WRITES: &str = "tollgate.operator.status.writes";
+    /// Gauge: watches that the API server does not allow: what they would see counts as empty, or as it was seen last.
+    pub const WATCHES_REFUSED: &str = "tollgate.operator.watches.refused";
     /// Gauge, 0 or 1: this replica leads.
     pub const LEADER: &str = "tollgate.operator.leader";
     /// Counter: answers to admission requests, by [`super::label::OUTCOME`].
@@ -85,6 +87,7 @@ pub struct Metrics {
     rejected: Gauge<u64>,
     refused: Counter<u64>,
     status_writes: Counter<u64>,
+    watches_refused: Gauge<u64>,
     leader: Gauge<u64>,
     admissions: Counter<u64>,
 }
@@ -149,6 +152,7 @@ impl Metrics {
             rejected: gauge(name::REJECTED, "Rejections in force at gateways"),
             refused: count(name::REFUSED, "Streams that were refused"),
             status_writes: count(name::STATUS_WRITES, "Writes of status"),
+            watches_refused: gauge(name::WATCHES_REFUSED, "Watches that the API server does not allow"),
             leader: gauge(name::LEADER, "This replica leads"),
             admissions: count(name::ADMISSIONS, "Answers to admission requests"),
         }
@@ -209,6 +213,11 @@ impl Metrics {
     pub fn status_written(&self, kind: &'static str, outcome: &'static str) {
         self.status_writes
             .add(1, &[KeyValue::new(label::KIND, kind), KeyValue::new(label::OUTCOME, outcome)]);
+    }
+
+    /// So many watches are not allowed.
+    pub fn watches_refused(&self, count: usize) {
+        self.watches_refused.record(count as u64, &[]);
     }
 
     /// Whether this replica leads.

@@ -1,10 +1,10 @@
 //! The operator, the API server and gateways go and come back; requests go on.
 
-use crate::support::{Installation, ask, key, token, until};
+use crate::support::{Installation, ask, key, route, token, until};
 use tollgate_e2e::{
     client::Http,
     cluster::Cluster,
-    control_plane::{ControlPlane, Options},
+    control_plane::{ControlPlane, Options, chart},
     provider::Provider,
 };
 
@@ -74,6 +74,38 @@ async fn an_api_server_that_is_away_takes_nothing_away() {
     installation.every_gateway("after", MODEL, 200).await;
     installation.every_gateway("k", MODEL, 200).await;
     never_empty(&installation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_namespace_that_is_not_there_stops_no_start_and_counts_when_it_comes() {
+    let cluster = Cluster::shared().await.unwrap();
+    let namespace = cluster.namespace("tollgate").await.unwrap();
+    let later = format!("{namespace}-later");
+    let operator = vec![format!("--watch-namespace={later}")];
+    let options = Options { gateways: 1, operator, ..Options::default() };
+    // It starts, and becomes ready.
+    let plane = ControlPlane::start_in(cluster, &namespace, options).await.unwrap();
+    let provider = Provider::start().await.unwrap();
+    let installation = Installation { cluster, plane, provider, http: Http::new() };
+    installation.basics().await;
+    installation.operator_says(&["WARN", "it counts as empty", &later]).await;
+    installation.operator_metric("tollgate_operator_watches_refused", 4.0).await;
+    // It comes, and the Role in it.
+    cluster.kubectl(["create", "namespace", &later]).await.unwrap();
+    let set = format!("watchNamespaces={{{namespace},{later}}}");
+    let roles = chart(&namespace, &[&set], &["templates/rbac/operator.yaml"]).await.unwrap();
+    cluster.apply(&roles).await.unwrap();
+    let parent = key("parent", "models: {allow: [main/*]}, allowedNamespaces: All");
+    installation.apply(&parent).await;
+    let there = route("main", &installation.provider.url(), "")
+        + &key(
+            "late",
+            &format!("models: {{allow: [main/*]}}, parentRef: {{name: parent, namespace: {namespace}}}"),
+        );
+    installation.apply_in(&later, &there).await.unwrap();
+    installation.every_gateway("late", MODEL, 200).await;
+    installation.operator_metric("tollgate_operator_watches_refused", 0.0).await;
+    installation.every_gateway("k", MODEL, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! The task around the index: what watches saw goes in, what is published comes out.
 
 use super::{
-    index::{Index, Observed, Source, Watched},
+    index::Index,
+    observed::{Observed, Source, Watched},
     reads::Reads,
     secrets::Read,
     watches,
@@ -14,7 +15,7 @@ use tokio::{
     runtime::{Handle, RuntimeFlavor},
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, Interval, interval, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tollgate_crds::{
@@ -41,6 +42,8 @@ pub(super) enum Event {
     Apply(Source, Observed),
     Delete(Watched, ObjectName),
     Complete(Source),
+    /// The API server does not allow the watch.
+    Refuse(Source),
 }
 
 /// The task's state.
@@ -49,12 +52,8 @@ struct Follow {
     events: mpsc::Receiver<Event>,
     reads: Reads,
     pushed: watch::Receiver<Option<Vec<Resource>>>,
-    /// When Secrets that could not be read are tried again.
-    again: Option<Instant>,
-    /// Until when what is known is held back for a Secret that was not looked for yet.
-    hold: Option<Instant>,
-    /// When Secrets that the operator may not read are tried again: its rights may have been widened.
-    refused: Interval,
+    /// When there is something to do, though nothing happens.
+    next: Option<Instant>,
     world: watch::Sender<Arc<World>>,
     resources: watch::Sender<Arc<Resources>>,
     waiting: watch::Sender<String>,
@@ -64,12 +63,6 @@ struct Follow {
 const QUIET: Duration = Duration::from_millis(10);
 /// What never becomes quiet is compiled after this long all the same.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long a change waits for a Secret that it names and that cannot be read.
-const HOLD: Duration = Duration::from_secs(5);
-/// The wait before what could not be read is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-/// The wait before what the operator may not read is tried again.
-const REFUSED: Duration = Duration::from_secs(60);
 
 /// Follows these namespaces (none: all) until `stop`. `pushed` are resources that come from no object; while they are not
 /// known, nothing is published.
@@ -94,9 +87,7 @@ pub fn start(
         events,
         reads: Reads::new(client),
         pushed,
-        again: None,
-        hold: None,
-        refused: interval(REFUSED),
+        next: None,
         world,
         resources,
         waiting,
@@ -139,19 +130,12 @@ impl Follow {
                     Some(event) => take(&mut self.index, event),
                     None => pending().await,
                 },
-                (name, read) = self.reads.next() => {
-                    if matches!(read, Read::Failed(_)) {
-                        self.again.get_or_insert_with(|| Instant::now() + AGAIN);
-                    }
-                    self.index.read(&name, read);
-                }
+                (name, read) = self.reads.next() => self.take_read(&name, read),
                 changed = self.pushed.changed() => match changed {
                     Ok(()) => self.push(),
                     Err(_) => pending().await,
                 },
-                () = at(self.again) => self.again = None,
-                () = at(self.hold.filter(|end| *end > Instant::now())) => {}
-                _ = self.refused.tick() => self.index.retry_refused(),
+                () = at(self.next) => self.next = None,
             }
         };
         match until {
@@ -163,27 +147,37 @@ impl Follow {
         }
     }
 
-    /// Reads what is needed, and publishes when nothing is waited for.
-    fn settle(&mut self) {
-        self.index.settle();
-        if self.again.is_none() {
-            self.reads.add(self.index.take_due());
+    /// Takes what came of reading a Secret. Why it could not be read is told once.
+    fn take_read(&mut self, name: &ObjectName, read: Read) {
+        if let Read::Failed(words) | Read::Refused(words) = &read
+            && self.index.trouble(name) != Some(words.as_str())
+        {
+            let (namespace, secret) = name;
+            tracing::warn!(namespace, secret, error = words, "a Secret cannot be read and is tried again");
         }
-        self.tell();
-        let complete = self.index.incomplete().next().is_none() && self.pushed.borrow().is_some();
-        if self.index.is_changed() && complete && !self.is_held() {
-            self.publish();
-        }
+        self.index.read(name, read, now());
     }
 
-    /// Whether a Secret that was not looked for yet holds the rest back: always at first, later for a while.
-    fn is_held(&mut self) -> bool {
-        if !self.index.is_unknown() {
-            self.hold = None;
-            return false;
+    /// Reads what is needed, and publishes when nothing is waited for.
+    fn settle(&mut self) {
+        let now = now();
+        for source in self.index.vanish(now) {
+            tracing::warn!(
+                watch = %source,
+                "the API server allows no such watch: it counts as empty. Is the namespace there, and the operator's Role in it?"
+            );
         }
-        let end = *self.hold.get_or_insert_with(|| Instant::now() + HOLD);
-        !self.world.borrow().synced || Instant::now() < end
+        metrics().watches_refused(self.index.refused().count());
+        self.index.settle(now);
+        self.reads.add(self.index.take_due(now));
+        self.next = self.index.next(now).map(Instant::from_std);
+        self.tell();
+        let complete = self.index.incomplete().next().is_none() && self.pushed.borrow().is_some();
+        // At first everything waits for every Secret, later an object for its own.
+        let first = !self.world.borrow().synced;
+        if self.index.is_changed() && complete && !(first && self.index.is_unknown()) {
+            self.publish();
+        }
     }
 
     fn publish(&mut self) {
@@ -229,6 +223,7 @@ fn take(index: &mut Index, event: Event) {
         Event::Apply(source, observed) => index.apply(&source, observed),
         Event::Delete(watched, name) => index.delete(watched, &name),
         Event::Complete(source) => index.complete(&source),
+        Event::Refuse(source) => index.refuse(&source),
     }
 }
 
@@ -251,6 +246,10 @@ fn blocking<T>(work: impl FnOnce() -> T) -> T {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
         _ => work(),
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 async fn at(instant: Option<Instant>) {

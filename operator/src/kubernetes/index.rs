@@ -1,70 +1,35 @@
-//! The objects of a cluster by name, and what they make together. Pure: watches only tell it what they saw.
+//! The objects of a cluster by name, and what they make together. Pure: watches only tell it what they saw, and the time comes in.
+//!
+//! An object that names a Secret which was not looked for yet waits for it, [`HOLD`] at most: until then what it said before counts,
+//! and nobody else waits with it.
 
 use super::{
     object::{object, said, unreadable},
+    observed::{Observed, Source, Watched},
     secrets::{Read, Secrets},
     world::{ObjectName, Objects, World},
 };
-use k8s_openapi::{
-    api::core::v1::{Namespace, Secret},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DeserializeGuard;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     sync::Arc,
+    time::{Duration, Instant},
 };
 use tollgate_crds::{
     api::{McpServer, ProviderRoute, VirtualKey},
-    compile::{Body, Compiled, Input, Object, compile},
+    compile::{Body, Compiled, Input, Object, compile, references::secrets},
 };
 use tollgate_proto::{Kind, Resource, ResourceId};
-
-/// What a watch watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Watched {
-    /// Virtual keys.
-    Keys,
-    /// Provider routes.
-    Routes,
-    /// MCP servers.
-    Servers,
-    /// Namespaces, for their labels.
-    Namespaces,
-    /// The metadata of Secrets.
-    Secrets,
-}
-
-/// One watch: of a namespace, or of all of them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source {
-    /// What it watches.
-    pub watched: Watched,
-    /// Where; `None`: everywhere.
-    pub namespace: Option<Arc<str>>,
-}
-
-/// An object as a watch saw it.
-#[derive(Debug)]
-pub enum Observed {
-    /// A virtual key, or one that cannot be read.
-    Key(Box<DeserializeGuard<VirtualKey>>),
-    /// A provider route, or one that cannot be read.
-    Route(Box<DeserializeGuard<ProviderRoute>>),
-    /// An MCP server, or one that cannot be read.
-    Server(Box<DeserializeGuard<McpServer>>),
-    /// A namespace's metadata.
-    Namespace(Box<PartialObjectMeta<Namespace>>),
-    /// A Secret's metadata.
-    Secret(Box<PartialObjectMeta<Secret>>),
-}
 
 /// Everything that was seen, and what it makes.
 #[derive(Debug)]
 pub struct Index {
     input: Input,
+    /// What counts.
     objects: BTreeMap<(Kind, ObjectName), Object>,
+    /// What will count as soon as its Secrets were looked for.
+    waiting: BTreeMap<(Kind, ObjectName), Waiting>,
     keys: Objects<VirtualKey>,
     routes: Objects<ProviderRoute>,
     servers: Objects<McpServer>,
@@ -78,13 +43,32 @@ pub struct Index {
     incomplete: BTreeSet<Source>,
     /// What was seen in lists that are under way.
     listing: BTreeMap<Source, BTreeSet<ObjectName>>,
+    /// Watches that the API server refuses, and since when.
+    refused: BTreeMap<Source, Option<Instant>>,
     /// There is something new to publish.
     changed: bool,
     /// And it has to be compiled.
     outdated: bool,
     /// What objects name may have changed.
     unsettled: bool,
+    /// A Secret was looked for, and somebody may have waited for it.
+    looked: bool,
 }
+
+/// An object that waits for its Secrets.
+#[derive(Debug)]
+struct Waiting {
+    object: Object,
+    /// Nobody has looked yet whether it has to wait at all.
+    fresh: bool,
+    /// Until when; counted from the first version that had to wait.
+    until: Option<Instant>,
+}
+
+/// How long an object waits for a Secret that it names and that cannot be read.
+pub const HOLD: Duration = Duration::from_secs(5);
+/// How long an operator that starts waits for the objects of a namespace that it may not watch.
+pub const REFUSED: Duration = Duration::from_secs(60);
 
 // === impl Index ===
 
@@ -94,6 +78,7 @@ impl Index {
         Index {
             input,
             objects: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             keys: Objects::default(),
             routes: Objects::default(),
             servers: Objects::default(),
@@ -104,9 +89,11 @@ impl Index {
             compiled: Arc::default(),
             incomplete: sources.into_iter().collect(),
             listing: BTreeMap::new(),
+            refused: BTreeMap::new(),
             changed: true,
             outdated: true,
             unsettled: true,
+            looked: false,
         }
     }
 
@@ -118,6 +105,7 @@ impl Index {
     /// A watch saw an object.
     pub fn apply(&mut self, source: &Source, observed: Observed) {
         let name = observed.name();
+        self.refused.remove(source);
         if let Some(seen) = self.listing.get_mut(source) {
             seen.insert(name.clone());
         }
@@ -146,7 +134,10 @@ impl Index {
                 let there = self.namespaces.contains_key(&name.1);
                 there && Arc::make_mut(&mut self.namespaces).remove(&name.1).is_some()
             }
-            Watched::Secrets => self.secrets.delete(name),
+            Watched::Secrets => {
+                self.looked = true;
+                self.secrets.delete(name)
+            }
         };
         if gone {
             self.outdated();
@@ -155,6 +146,7 @@ impl Index {
 
     /// A watch's list is complete: what was not in it is gone.
     pub fn complete(&mut self, source: &Source) {
+        self.refused.remove(source);
         let seen = self.listing.remove(source).unwrap_or_default();
         for name in self.names_in(source) {
             match source.watched {
@@ -169,6 +161,55 @@ impl Index {
         }
     }
 
+    /// The API server refuses a watch.
+    pub fn refuse(&mut self, source: &Source) {
+        self.refused.entry(source.clone()).or_default();
+    }
+
+    /// The watches that the API server refuses now.
+    pub fn refused(&self) -> impl Iterator<Item = &Source> {
+        self.refused.keys()
+    }
+
+    /// Refused watches that count as empty from now on, because their namespace is not there: a Role goes with its namespace,
+    /// and everything else in it. Where the namespace is there, an operator that starts waits for [`REFUSED`]; one that runs
+    /// keeps what it has seen.
+    pub fn vanish(&mut self, now: Instant) -> Vec<Source> {
+        for since in self.refused.values_mut() {
+            since.get_or_insert(now);
+        }
+        let namespaces = Source { watched: Watched::Namespaces, namespace: None };
+        if self.incomplete.contains(&namespaces) || self.listing.contains_key(&namespaces) {
+            return Vec::new();
+        }
+        let empty = |(source, since): (&Source, &Option<Instant>)| {
+            let namespace = source.namespace.as_deref()?;
+            let there = self.namespaces.contains_key(namespace);
+            let first = self.incomplete.contains(source);
+            let long = since.is_some_and(|since| now.saturating_duration_since(since) >= REFUSED);
+            let counts = if there { first && long } else { first || !self.objects_of(source).is_empty() };
+            counts.then(|| source.clone())
+        };
+        let empty: Vec<_> = self.refused.iter().filter_map(empty).collect();
+        for source in &empty {
+            for name in self.objects_of(source) {
+                self.delete(source.watched, &name);
+            }
+            self.listing.remove(source);
+            self.incomplete.remove(source);
+            self.changed = true;
+        }
+        empty
+    }
+
+    /// The objects that a watch has told of. Of Secrets it tells nothing that counts: they are read by name.
+    fn objects_of(&self, source: &Source) -> Vec<ObjectName> {
+        match source.watched {
+            Watched::Secrets => Vec::new(),
+            _ => self.names_in(source),
+        }
+    }
+
     /// Resources that come from no object.
     pub fn push(&mut self, resources: Vec<Resource>) {
         if self.pushed != resources {
@@ -177,28 +218,71 @@ impl Index {
         }
     }
 
-    /// Finds out which Secrets the objects name now.
-    pub fn settle(&mut self) {
-        if std::mem::take(&mut self.unsettled) && self.secrets.want(self.objects.values()) {
+    /// Finds out which Secrets the objects name now, and which objects need not wait any longer.
+    pub fn settle(&mut self, now: Instant) {
+        let mut dropped = self.want();
+        self.release(now);
+        // What counted until now names Secrets no more.
+        dropped |= self.want();
+        if dropped {
+            self.outdated();
+        }
+    }
+
+    fn want(&mut self) -> bool {
+        if !std::mem::take(&mut self.unsettled) {
+            return false;
+        }
+        let waiting = self.waiting.values().map(|waiting| &waiting.object);
+        self.secrets.want(self.objects.values().chain(waiting))
+    }
+
+    /// Lets those count whose Secrets were looked for, and those that have waited for long.
+    fn release(&mut self, now: Instant) {
+        let looked = std::mem::take(&mut self.looked);
+        let mut ready = Vec::new();
+        for (id, waiting) in &mut self.waiting {
+            let fresh = std::mem::take(&mut waiting.fresh);
+            let until = *waiting.until.get_or_insert(now + HOLD);
+            if until <= now || ((fresh || looked) && self.secrets.know_all_of(&waiting.object)) {
+                ready.push(id.clone());
+            }
+        }
+        for id in ready {
+            let Some(Waiting { object, .. }) = self.waiting.remove(&id) else { continue };
+            let before = self.objects.get(&id);
+            self.unsettled |= before.is_some_and(|b| secrets(&b.body) != secrets(&object.body));
+            self.enter(id, object);
             self.outdated();
         }
     }
 
     /// The Secrets to be read now; each is told once, until [`Self::read`].
-    pub fn take_due(&mut self) -> Vec<ObjectName> {
-        self.secrets.take_due()
-    }
-
-    /// Secrets that the operator was not allowed to read are to be read again.
-    pub fn retry_refused(&mut self) {
-        self.secrets.touch_refused();
+    pub fn take_due(&mut self, now: Instant) -> Vec<ObjectName> {
+        self.secrets.take_due(now)
     }
 
     /// What came of reading a Secret.
-    pub fn read(&mut self, name: &ObjectName, read: Read) {
-        if self.secrets.read(name, read) {
+    pub fn read(&mut self, name: &ObjectName, read: Read, now: Instant) {
+        self.looked = true;
+        if self.secrets.read(name, read, now) {
             self.outdated();
         }
+    }
+
+    /// Why a Secret could not be read, last.
+    pub fn trouble(&self, name: &ObjectName) -> Option<&str> {
+        self.secrets.trouble(name)
+    }
+
+    /// When there is more to settle or to read than at `now`, though nothing is seen.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        let released = self.waiting.values().filter_map(|waiting| waiting.until).min();
+        let first = self.refused.iter().filter(|(source, _)| self.incomplete.contains(source));
+        let counts = first.filter_map(|(_, since)| Some((*since)? + REFUSED)).filter(|at| *at > now).min();
+        let all = [released, counts, self.secrets.next_due()];
+        // What was due before and is still there waits for something else.
+        all.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Watches whose first list is not complete.
@@ -256,7 +340,8 @@ impl Index {
         self.outdated = true;
     }
 
-    /// Puts an object into its place; whether it has to be compiled depends on what it says, not on its status.
+    /// Takes an object as it is now. Whether it has to be compiled depends on what it says, not on its status; whether it counts
+    /// at once, on its Secrets.
     fn put<K: Kept>(
         &mut self,
         kind: Kind,
@@ -264,33 +349,54 @@ impl Index {
         observed: DeserializeGuard<K>,
         body: fn(Arc<K>) -> Body,
     ) {
-        self.changed = true;
-        let id = ResourceId::new(kind, &name.0, &name.1);
         let DeserializeGuard(observed) = observed;
-        let (body, same) = match observed {
+        let id = (kind, name);
+        match observed {
             Ok(new) => {
                 let new = Arc::new(new);
-                self.forget_unreadable(&id);
-                let before = Arc::make_mut(K::objects(self)).insert(name.clone(), new.clone());
+                let before = K::objects(self).get(&id.1);
                 let same = before.is_some_and(|old| said(old.meta()) == said(new.meta()));
-                (object(kind, new.meta(), body(new.clone())), same)
+                let object = object(kind, new.meta(), body(new.clone()));
+                if same {
+                    self.unsettled |= self.waiting.remove(&id).is_some();
+                    self.enter(id, object);
+                } else {
+                    let until = self.waiting.get(&id).and_then(|waiting| waiting.until);
+                    self.waiting.insert(id, Waiting { object, fresh: true, until });
+                    self.unsettled = true;
+                }
             }
             Err(invalid) => {
-                Arc::make_mut(K::objects(self)).remove(&name);
+                self.waiting.remove(&id);
+                Arc::make_mut(K::objects(self)).remove(&id.1);
                 let object = object(kind, &invalid.metadata, unreadable(&invalid.error));
-                Arc::make_mut(&mut self.unreadable).insert(id, Arc::new(invalid.metadata));
-                (object, false)
+                let resource = ResourceId::new(kind, &id.1.0, &id.1.1);
+                Arc::make_mut(&mut self.unreadable).insert(resource, Arc::new(invalid.metadata));
+                self.objects.insert(id, object);
+                self.outdated();
+                self.unsettled = true;
             }
-        };
-        if !same {
-            self.objects.insert((kind, name), body);
-            self.outdated = true;
-            self.unsettled = true;
         }
     }
 
+    /// Lets an object count.
+    fn enter(&mut self, id: (Kind, ObjectName), object: Object) {
+        let name = id.1.clone();
+        match &object.body {
+            Body::VirtualKey(key) => drop(Arc::make_mut(&mut self.keys).insert(name, key.clone())),
+            Body::ProviderRoute(route) => drop(Arc::make_mut(&mut self.routes).insert(name, route.clone())),
+            Body::McpServer(server) => drop(Arc::make_mut(&mut self.servers).insert(name, server.clone())),
+            Body::Secret(_) | Body::Unreadable(_) => {}
+        }
+        self.forget_unreadable(&ResourceId::new(id.0, &id.1.0, &id.1.1));
+        self.objects.insert(id, object);
+        self.changed = true;
+    }
+
     fn remove(&mut self, kind: Kind, name: &ObjectName) -> bool {
-        let there = self.objects.remove(&(kind, name.clone())).is_some();
+        let id = (kind, name.clone());
+        let waited = self.waiting.remove(&id).is_some();
+        let there = self.objects.remove(&id).is_some();
         if there {
             self.forget_unreadable(&ResourceId::new(kind, &name.0, &name.1));
             match kind {
@@ -299,8 +405,8 @@ impl Index {
                 Kind::McpServer => drop(Arc::make_mut(&mut self.servers).remove(name)),
                 Kind::Secret | Kind::TokenIssuer | Kind::SealingKeys => {}
             }
-            self.unsettled = true;
         }
+        self.unsettled |= there || waited;
         there
     }
 
@@ -314,7 +420,8 @@ impl Index {
     fn names_in(&self, source: &Source) -> Vec<ObjectName> {
         let scope = source.namespace.as_deref();
         let of = |kind: Kind| {
-            let all = self.objects.keys().filter(move |(k, _)| *k == kind).map(|(_, name)| name);
+            let all = self.objects.keys().chain(self.waiting.keys());
+            let all = all.filter(move |(k, _)| *k == kind).map(|(_, name)| name);
             all.filter(|(namespace, _)| scope.is_none_or(|s| s == namespace)).cloned().collect()
         };
         match source.watched {
@@ -347,40 +454,6 @@ impl Kept for ProviderRoute {
 impl Kept for McpServer {
     fn objects(index: &mut Index) -> &mut Objects<Self> {
         &mut index.servers
-    }
-}
-
-// === impl Observed ===
-
-impl Observed {
-    /// Its namespace and name; the namespace of a namespace is empty.
-    pub fn name(&self) -> ObjectName {
-        let metadata = match self {
-            Observed::Key(object) => kube::Resource::meta(&**object),
-            Observed::Route(object) => kube::Resource::meta(&**object),
-            Observed::Server(object) => kube::Resource::meta(&**object),
-            Observed::Namespace(object) => &object.metadata,
-            Observed::Secret(object) => &object.metadata,
-        };
-        (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
-    }
-}
-
-// === impl Source ===
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.watched {
-            Watched::Keys => "virtualkeys",
-            Watched::Routes => "providerroutes",
-            Watched::Servers => "mcpservers",
-            Watched::Namespaces => "namespaces",
-            Watched::Secrets => "secrets",
-        };
-        match &self.namespace {
-            Some(namespace) => write!(f, "{what} of namespace {namespace}"),
-            None => f.write_str(what),
-        }
     }
 }
 

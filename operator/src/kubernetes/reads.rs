@@ -63,10 +63,14 @@ async fn read(client: Client, (namespace, name): &ObjectName) -> Read {
     match timeout(PATIENCE, api.get_opt(name)).await {
         Ok(Ok(Some(secret))) => Read::Found(secret.data.unwrap_or_default()),
         Ok(Ok(None)) => Read::Absent,
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400..=428) => {
-            Read::Refused(status.message)
-        }
+        Ok(Err(kube::Error::Api(status))) if is_refusal(status.code) => Read::Refused(status.message),
         Ok(Err(error)) => Read::Failed(error.to_string()),
         Err(_) => Read::Failed("the API server did not answer in time".to_owned()),
     }
+}
+
+/// Whether an answer says something of the request itself. Who is not known (401), came too slowly (408), in the way of
+/// another (409) or too often (429) may ask again.
+fn is_refusal(code: u16) -> bool {
+    matches!(code, 400..=428) && !matches!(code, 401 | 408 | 409)
 }

@@ -1,10 +1,16 @@
 //! Which entries of which Secrets are needed, and what is known of them. Nothing else of a Secret is kept.
+//!
+//! ```text
+//! Unread --found, absent--> Found, Absent      a failure, or a refusal that is young, changes nothing: it is asked again
+//!    `-----refused for long--> Refused <--refused for long-- Found, Absent
+//! ```
 
 use super::{ObjectName, object};
 use k8s_openapi::{ByteString, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::{Duration, Instant},
 };
 use tollgate_crds::compile::{Body, Object, SecretData, references};
 use tollgate_proto::Kind;
@@ -28,29 +34,65 @@ pub enum Read {
     Failed(String),
 }
 
+/// One Secret.
 #[derive(Debug, Default)]
 struct Entry {
     /// The entries that some object names.
     wanted: BTreeSet<String>,
     known: Known,
-    /// The entries that were wanted when it was read.
-    asked: BTreeSet<String>,
-    /// What is known may be old.
-    stale: bool,
-    reading: bool,
-    /// Why it could not be read, last.
-    failed: Option<String>,
+    asking: Asking,
+    /// Why the API server did not tell, last; `None`: it did.
+    trouble: Option<Trouble>,
 }
 
+/// What the API server said last.
 #[derive(Debug, Default)]
 enum Known {
-    /// It was not read yet.
+    /// Nothing yet.
     #[default]
-    Nothing,
+    Unread,
     Absent,
-    Found(Arc<SecretData>),
+    /// It is there. Only of the entries in `looked` is it known what they hold, or that they are not there.
+    Found {
+        data: Arc<SecretData>,
+        looked: BTreeSet<String>,
+    },
+    /// It refuses to tell, and has done so for long.
     Refused(String),
 }
+
+/// Whether it is to be asked.
+#[derive(Debug, Default)]
+enum Asking {
+    /// What is known holds until somebody says otherwise.
+    Rest,
+    /// Now.
+    #[default]
+    Due,
+    /// It is under way; `again`: there was a change since it began, so what it brings may be old.
+    Running { again: bool },
+    /// The last attempt told nothing.
+    Later(Instant),
+}
+
+#[derive(Debug)]
+struct Trouble {
+    words: String,
+    /// Since when every answer was a refusal.
+    refused: Option<Instant>,
+}
+
+/// The wait after a failure, and between refusals of what is not known at all.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The wait between refusals of what is known.
+const SOON: Duration = Duration::from_secs(5);
+/// The wait once a refusal counts: the operator's rights may be widened.
+const REFUSED: Duration = Duration::from_secs(60);
+/// How long a refusal must last until it takes away what is known: an API server whose authorizer has just started refuses
+/// everything, and one that does not know the operator's token yet as well.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// The same, where nothing is known that could be taken away but by another replica's gateways.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
 // === impl Secrets ===
 
@@ -73,42 +115,52 @@ impl Secrets {
         dropped
     }
 
-    /// What must be read now, each with the entries that are wanted of it; each is told once, until [`Self::read`].
-    pub(super) fn take_due(&mut self) -> Vec<ObjectName> {
-        let due = self.entries.iter_mut().filter(|(_, e)| e.is_due());
+    /// Whether everything that `object` names was looked for.
+    pub(super) fn know_all_of(&self, object: &Object) -> bool {
+        references::secrets(&object.body).into_iter().all(|secret| {
+            let entry = self.entries.get(&(object.namespace.clone(), secret.name));
+            entry.is_some_and(|entry| entry.knows(&secret.key))
+        })
+    }
+
+    /// What must be read now; each is told once, until [`Self::read`].
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<ObjectName> {
+        let due = self.entries.iter_mut().filter(|(_, entry)| entry.asking.is_due(now));
         due.map(|(name, entry)| {
-            entry.begin();
+            entry.asking = Asking::Running { again: false };
             name.clone()
         })
         .collect()
     }
 
+    /// When [`Self::take_due`] has more to tell, though nothing changes.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.entries.values().filter_map(|entry| entry.asking.later()).min()
+    }
+
     /// Takes what came of reading; true when the outcome is another than before.
-    pub(super) fn read(&mut self, name: &ObjectName, read: Read) -> bool {
-        self.entries.get_mut(name).is_some_and(|entry| entry.take(read))
+    pub(super) fn read(&mut self, name: &ObjectName, read: Read, now: Instant) -> bool {
+        self.entries.get_mut(name).is_some_and(|entry| entry.take(read, now))
     }
 
     /// The API server says that it was changed, or may have been.
     pub(super) fn touch(&mut self, name: &ObjectName) {
         if let Some(entry) = self.entries.get_mut(name) {
-            entry.stale = true;
-        }
-    }
-
-    /// Those that were refused may be allowed now.
-    pub(super) fn touch_refused(&mut self) {
-        for entry in self.entries.values_mut().filter(|e| matches!(e.known, Known::Refused(_))) {
-            entry.stale = true;
+            entry.asking.ask();
         }
     }
 
     /// The API server says that it is gone; true when it was there.
     pub(super) fn delete(&mut self, name: &ObjectName) -> bool {
         let Some(entry) = self.entries.get_mut(name) else { return false };
-        let was = !matches!(entry.known, Known::Absent | Known::Nothing);
+        let was = !matches!(entry.known, Known::Absent | Known::Unread);
         entry.known = Known::Absent;
-        // A read under way may bring what is gone already.
-        entry.stale = entry.reading;
+        entry.trouble = None;
+        match &mut entry.asking {
+            // What is under way may bring what is gone already.
+            Asking::Running { again } => *again = true,
+            asking => *asking = Asking::Rest,
+        }
         was
     }
 
@@ -119,12 +171,17 @@ impl Secrets {
 
     /// Whether one was not looked for yet.
     pub(super) fn is_unknown(&self) -> bool {
-        self.entries.values().any(|entry| matches!(entry.known, Known::Nothing))
+        self.entries.values().any(|entry| matches!(entry.known, Known::Unread))
+    }
+
+    /// Why a Secret could not be read, last; `None`: nothing is amiss with it.
+    pub(super) fn trouble(&self, name: &ObjectName) -> Option<&str> {
+        Some(&self.entries.get(name)?.trouble.as_ref()?.words)
     }
 
     /// Why Secrets could not be read, for people; `None`: nothing is amiss.
     pub(super) fn failure(&self) -> Option<&str> {
-        self.entries.values().find_map(|entry| entry.failed.as_deref())
+        self.entries.values().find_map(|entry| Some(entry.trouble.as_ref()?.words.as_str()))
     }
 
     /// The Secrets as objects for the compiler.
@@ -144,63 +201,117 @@ impl Secrets {
 
 impl Entry {
     fn want(&mut self, keys: BTreeSet<String>) {
-        if let Known::Found(data) = &mut self.known
-            && data.0.keys().any(|key| !keys.contains(key))
-        {
-            Arc::make_mut(data).0.retain(|key, _| keys.contains(key));
+        if self.wanted == keys {
+            return;
+        }
+        if let Known::Found { data, looked } = &mut self.known {
+            // What nobody wants any more is forgotten: whoever wants it again has it read again.
+            if data.0.keys().any(|key| !keys.contains(key)) {
+                Arc::make_mut(data).0.retain(|key, _| keys.contains(key));
+            }
+            looked.retain(|key| keys.contains(key));
+            // What is under way brings all entries.
+            if looked.len() < keys.len() && !matches!(self.asking, Asking::Running { .. }) {
+                self.asking.ask();
+            }
         }
         self.wanted = keys;
     }
 
-    fn is_due(&self) -> bool {
-        let lacks = !self.wanted.is_subset(&self.asked);
-        !self.reading && (self.stale || lacks || matches!(self.known, Known::Nothing))
+    fn knows(&self, key: &str) -> bool {
+        match &self.known {
+            Known::Unread => false,
+            Known::Absent | Known::Refused(_) => true,
+            Known::Found { looked, .. } => looked.contains(key),
+        }
     }
 
-    fn begin(&mut self) {
-        self.reading = true;
-        self.stale = false;
-        self.asked = self.wanted.clone();
-    }
-
-    fn take(&mut self, read: Read) -> bool {
-        self.reading = false;
-        self.failed = None;
-        let next = match read {
+    fn take(&mut self, read: Read, now: Instant) -> bool {
+        let again = matches!(self.asking, Asking::Running { again: true });
+        let known = match read {
             Read::Found(data) => {
                 let entries = data.into_iter().filter(|(key, _)| self.wanted.contains(key));
-                Known::Found(Arc::new(SecretData(entries.map(|(key, value)| (key, value.0)).collect())))
+                let data = Arc::new(SecretData(entries.map(|(key, value)| (key, value.0)).collect()));
+                Known::Found { data, looked: self.wanted.clone() }
             }
             Read::Absent => Known::Absent,
-            Read::Refused(words) => Known::Refused(words),
+            Read::Refused(words) => return self.refused(words, now),
             Read::Failed(words) => {
                 // What was known stays: the API server's absence takes nothing away.
-                self.stale = true;
-                self.failed = Some(words);
+                self.asking = Asking::Later(now + AGAIN);
+                self.trouble = Some(Trouble { words, refused: None });
                 return false;
             }
         };
-        let same = match (&self.known, &next) {
-            (Known::Found(old), Known::Found(new)) => old == new,
+        self.trouble = None;
+        self.asking = if again { Asking::Due } else { Asking::Rest };
+        self.learn(known)
+    }
+
+    fn refused(&mut self, words: String, now: Instant) -> bool {
+        let since = self.trouble.as_ref().and_then(|trouble| trouble.refused).unwrap_or(now);
+        let (patience, wait) = match self.known {
+            Known::Unread => (FIRST_PATIENCE, AGAIN),
+            Known::Absent | Known::Found { .. } => (PATIENCE, SOON),
+            Known::Refused(_) => (Duration::ZERO, REFUSED),
+        };
+        let counts = now.saturating_duration_since(since) >= patience;
+        self.asking = Asking::Later(now + if counts { REFUSED } else { wait });
+        self.trouble = Some(Trouble { words: words.clone(), refused: Some(since) });
+        counts && self.learn(Known::Refused(words))
+    }
+
+    /// True when it says something else than what was known.
+    fn learn(&mut self, known: Known) -> bool {
+        let same = match (&self.known, &known) {
+            (Known::Found { data: old, .. }, Known::Found { data: new, .. }) => old == new,
             (Known::Absent, Known::Absent) => true,
             (Known::Refused(old), Known::Refused(new)) => old == new,
             _ => false,
         };
-        self.known = next;
+        self.known = known;
         !same
     }
 
     fn body(&self) -> Option<Body> {
         match &self.known {
-            Known::Found(data) => Some(Body::Secret(data.clone())),
+            Known::Found { data, .. } => Some(Body::Secret(data.clone())),
             Known::Absent => None,
             Known::Refused(words) => {
                 Some(object::unreadable_secret(format!("the operator may not read it: {words}")))
             }
-            Known::Nothing => {
-                let words = self.failed.as_deref().unwrap_or("the API server has not answered yet");
+            Known::Unread => {
+                let words = self.trouble.as_ref().map(|trouble| trouble.words.as_str());
+                let words = words.unwrap_or("the API server has not answered yet");
                 Some(object::unreadable_secret(format!("it could not be read yet: {words}")))
             }
+        }
+    }
+}
+
+// === impl Asking ===
+
+impl Asking {
+    /// What is known may be old.
+    fn ask(&mut self) {
+        match self {
+            Asking::Running { again } => *again = true,
+            Asking::Rest | Asking::Due | Asking::Later(_) => *self = Asking::Due,
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        match self {
+            Asking::Due => true,
+            Asking::Later(at) => *at <= now,
+            Asking::Rest | Asking::Running { .. } => false,
+        }
+    }
+
+    fn later(&self) -> Option<Instant> {
+        match self {
+            Asking::Later(at) => Some(*at),
+            Asking::Rest | Asking::Due | Asking::Running { .. } => None,
         }
     }
 }

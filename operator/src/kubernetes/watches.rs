@@ -2,7 +2,7 @@
 
 use super::{
     follow::Event,
-    index::{Observed, Source, Watched},
+    observed::{Observed, Source, Watched},
 };
 use futures_util::{StreamExt as _, future::BoxFuture};
 use kube::{
@@ -101,15 +101,30 @@ where
                     true => tracing::debug!(watch = %source, %error, "a watch still fails"),
                 }
                 failing = true;
-                continue;
+                if !is_refusal(&error) {
+                    continue;
+                }
+                Event::Refuse(source.clone())
             }
         };
-        if std::mem::take(&mut failing) {
+        let refused = matches!(event, Event::Refuse(_));
+        if !refused && std::mem::take(&mut failing) {
             tracing::info!(watch = %source, "the watch works again");
         }
         if events.send(event).await.is_err() {
             return;
         }
+    }
+}
+
+/// Whether the operator may not watch this.
+fn is_refusal(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 403,
+        watcher::Error::WatchError(status) => status.code == 403,
+        _ => false,
     }
 }
 
