@@ -230,6 +230,11 @@ impl Subscription {
     /// What is held, or on its way, and must go, without what goes already. What was rejected must too, so that the client
     /// reports it no longer.
     fn removed(&self, want: &Table, limits: Limits) -> Diff {
+        // A cluster always has a token issuer. Where none is known, the API server has not told it to this replica yet, and
+        // what another replica has told counts.
+        if self.kind == Some(Kind::TokenIssuer) && want.is_empty() {
+            return Diff::default();
+        }
         if self.waiting.is_none() && self.refused.is_empty() {
             return diff::removed(&self.held, want, limits);
         }

@@ -75,6 +75,23 @@ fn retained_versions_are_not_sent_again_and_those_that_are_gone_are_told() {
 }
 
 #[test]
+fn a_replica_that_knows_no_token_issuer_takes_none_away() {
+    let issuer = |name: &str| Message::from(v1::TokenIssuer { name: name.to_owned(), ..Default::default() });
+    let mut stream = Stream::default();
+    stream.hear(subscribe(Kind::TokenIssuer, &[("cluster", "1")])).unwrap();
+    let first = stream.next(&world([])).unwrap();
+    assert!(first.removed_resources.is_empty() && first.resources.is_empty() && !first.more);
+    stream.hear(ack(&first)).unwrap();
+    assert!(stream.next(&world([])).is_none());
+    // One that knows another does.
+    let known = world([issuer("other")]);
+    let change = stream.next(&known).unwrap();
+    assert_eq!(names(&change), ["other"]);
+    stream.hear(ack(&change)).unwrap();
+    assert_eq!(stream.next(&known).unwrap().removed_resources, ["cluster"]);
+}
+
+#[test]
 fn only_an_ack_makes_a_version_held() {
     let mut stream = Stream::default();
     stream.hear(subscribe(Kind::VirtualKey, &[])).unwrap();
