@@ -47,6 +47,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Web origins (`https://host`) that may call it from a browser.
     pub allowed_origins: Vec<String>,
+    /// The manifests lie on this machine: whoever reaches a loopback listener is its user, and sees all records.
+    pub standalone: bool,
     /// Whose ServiceAccount tokens are taken, besides those that the operator names.
     pub token_issuers: Vec<Arc<Verifier>>,
     /// Nothing is served by a configuration that is older. `None`: any age will do.
@@ -78,6 +80,7 @@ impl Default for Options {
             allow_anonymous: false,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            standalone: false,
             token_issuers: Vec::new(),
             max_config_age: None,
         }

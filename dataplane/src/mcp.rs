@@ -3,7 +3,7 @@
 //! # Layout
 //! - here: [`Endpoint`], from a POST to its answer
 //! - `access`: which servers and tools a caller sees; `tools`: `tools/list` and what `initialize` says; `call`: `tools/call`, its task and its
-//!   answer; `running`: calls that may be cancelled; `limits`: calls as requests; `record`: what is recorded of a call
+//!   answer; `running`: calls that may be cancelled; `record`: what is recorded of a call
 //! - `upstream`: one server: its sessions (`sessions`), its cached list (`catalog`), and one HTTP exchange (`wire`)
 //! - `http`: headers and answers; [`keys`]: the sealing key of a gateway that stands alone
 
@@ -12,7 +12,6 @@ mod call;
 mod catalog;
 mod http;
 pub mod keys;
-mod limits;
 mod record;
 mod running;
 mod seen;

@@ -30,6 +30,8 @@ pub const ANTHROPIC_VERSION_DEFAULT: &str = "2023-06-01";
 pub const CLAUDE_SESSION: HeaderName = HeaderName::from_static("x-claude-code-session-id");
 /// The metadata of a record whose money was held on the gateway's own allowance, because the shared account was away.
 pub const META_LEDGER: &str = "tollgate.ledger";
+/// The beginning of metadata that the gateway itself adds to a record; clients' headers of such names are not taken.
+pub const META_OWN: &str = "tollgate.";
 /// An MCP session.
 pub const MCP_SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// W3C trace context.

@@ -11,7 +11,7 @@
 //! - [`attempt`]: send, retry and fail over until the first byte; `failure`: what a failure means for that
 //! - [`answer`]: the stream back
 //! - [`exchange`]: the context; settles and records
-//! - [`count`], [`models`]: the small endpoints
+//! - [`count`], [`models`]: the small endpoints; `slot`: requests that cost no money, among the limits
 
 pub mod answer;
 pub mod attempt;
@@ -25,6 +25,7 @@ pub mod plan;
 pub mod receive;
 pub mod reserve;
 pub mod resolve;
+pub(crate) mod slot;
 
 use crate::{
     body::Body,

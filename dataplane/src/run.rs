@@ -185,6 +185,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
             .collect::<Result<_, _>>()?,
         max_body: args.max_body,
         allow_anonymous: args.allow_anonymous,
+        standalone: args.source.manifests.is_some(),
         allowed_hosts: args.allowed_hosts.clone(),
         allowed_origins: args.allowed_origins.clone(),
         max_config_age: args.operations.max_config_age,

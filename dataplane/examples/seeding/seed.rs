@@ -206,6 +206,7 @@ impl Seed {
         let call = ToolRecord {
             server: Some(format!("engineering/{}", short.split("__").next().unwrap_or("")).into()),
             tool: short.into(),
+            found: true,
             method: "tools/call".into(),
             arguments: Some(
                 r#"{"sql":"select id, total from invoices where total <> lines_total limit 20"}"#.into(),

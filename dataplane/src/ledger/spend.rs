@@ -3,10 +3,11 @@
 use super::{Kind, Ledger};
 use crate::{
     gateway::Gateway,
-    logs::{KeySpend, SpendProvider},
+    logs::{KeySpend, SpendProvider, Viewer, budgets::remembered},
     model::{Key, ObjectId},
     snapshot::{KeyNode, Snapshot},
 };
+use smallvec::SmallVec;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -85,14 +86,19 @@ impl Ledger {
     }
 }
 
-/// What the spend page asks: all keys with the states of their budgets. What the store does not tell is left out.
+/// What the spend page asks: the keys that a viewer may see, with the states of their budgets. What the store does not tell is left
+/// out.
 pub fn for_pages(gateway: &Arc<Gateway>) -> SpendProvider {
     let gateway = gateway.clone();
-    Arc::new(move || {
+    remembered(Arc::new(move |viewer: Viewer| {
         let gateway = gateway.clone();
         Box::pin(async move {
             let (snapshot, now) = (gateway.snapshot(), gateway.now());
-            let nodes: Vec<Arc<KeyNode>> = snapshot.keys().cloned().collect();
+            let seen = |node: &&Arc<KeyNode>| {
+                let path: SmallVec<[&str; 8]> = node.path.iter().map(|key| key.id.as_str()).collect();
+                !node.key().budgets.is_empty() && viewer.sees(&path)
+            };
+            let nodes: Vec<Arc<KeyNode>> = snapshot.keys().filter(seen).cloned().collect();
             let states = gateway.ledger.states(&nodes, now).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the spend page could not be told the state of budgets");
                 Vec::new()
@@ -107,7 +113,7 @@ pub fn for_pages(gateway: &Arc<Gateway>) -> SpendProvider {
             all.sort_by(|a, b| a.tree.first().cmp(&b.tree.first()));
             all
         })
-    })
+    }))
 }
 
 /// The name of the root of a key's tree.

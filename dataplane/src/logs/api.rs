@@ -78,7 +78,7 @@ pub(super) async fn spend(
     let period = Period::last(now(), params.spend_hours()?, params.offset());
     let key = params.filter(now())?.key;
     let spend = state.store.spend(&viewer, period, key.as_deref()).await?;
-    let seen = (state.budgets)().await.into_iter().filter(|b| viewer.sees(&b.tree));
+    let seen = (state.budgets)(viewer).await.into_iter();
     let budgets = seen.flat_map(|b| {
         let key = b.tree.first().map_or_else(String::new, |key| key.to_string());
         b.budgets.into_iter().map(move |state| Budget::new(key.clone(), state)).collect::<Vec<_>>()

@@ -1,12 +1,13 @@
 //! `tools/call`: finding the tool, the task that calls it, and the answer as JSON or as an event stream.
 
 use super::{
-    Context, Outcome, Shared, access::Grant, catalog::PAUSE, http, limits, record::Draft, running::Ticket,
-    tools, upstream::Upstream,
+    Context, Outcome, Shared, access::Grant, catalog::PAUSE, http, record::Draft, running::Ticket, tools,
+    upstream::Upstream,
 };
 use crate::{
     body::Body,
     model::ObjectId,
+    request::slot::{self, Slot},
     telemetry::{
         inbound,
         outbound::{self, McpCall},
@@ -80,7 +81,7 @@ struct Job {
     place: Option<Arc<Place>>,
     request: Option<McpCall>,
     /// Its place among the calls under way.
-    _slot: Option<limits::Slot>,
+    _slot: Option<Slot>,
 }
 
 /// Begins a call. A tool that the caller does not see does not exist.
@@ -88,6 +89,23 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
     let place = inbound::mcp(request, cx.key.id());
     let mut draft = Draft::new(cx.key, cx.caller, request, name);
     draft.traced(place.as_deref());
+    // Before anything is asked or looked up: what is refused must cost nothing.
+    let longest = cx.grants.iter().map(|grant| grant.server.timeouts.call).max().unwrap_or_default();
+    let entered = match &cx.shared.account {
+        Some(gateway) => slot::enter(gateway, cx.key, longest).await,
+        None => Ok(None),
+    };
+    let slot = match entered {
+        Ok(slot) => slot,
+        Err(error) => {
+            draft.failed(&error.to_string());
+            let words = format!("The tool was not run: {error}. Try again later or go on without it.");
+            let body = reply::failure(request.id, request.era, &words);
+            draft.answered(&body);
+            (cx.shared.sink)(draft.finish(false));
+            return Outcome::Message(Reply::ok(body));
+        }
+    };
     let (upstream, tool) = match find(cx, name).await {
         Found::Tool(upstream, tool) => (upstream, tool),
         Found::Dead(server, error) => {
@@ -105,18 +123,7 @@ pub(super) async fn start(cx: Context<'_>, request: &Request<'_>, name: &str) ->
             return Outcome::Message(Reply::error(200, Some(request.id), &error));
         }
     };
-    draft.server(upstream.server.id.shared());
-    let slot = match limits::enter(cx, upstream.server.timeouts.call).await {
-        Ok(slot) => slot,
-        Err(error) => {
-            draft.failed(&error.to_string());
-            let words = format!("The tool was not run: {error}. Try again later or go on without it.");
-            let body = reply::failure(request.id, request.era, &words);
-            draft.answered(&body);
-            (cx.shared.sink)(draft.finish(false));
-            return Outcome::Message(Reply::ok(body));
-        }
-    };
+    draft.found(upstream.server.id.shared());
     let id = upstream.wire.next_id();
     if let Some(place) = &place {
         place.rename(format!("tools/call {name}"));
@@ -260,8 +267,8 @@ impl Job {
         let Some(request) = self.request.take() else { return };
         request.ended(match outcome {
             Ok(Ok(answer)) => outbound::mcp_failure(answer),
-            Ok(Err(error)) => Some((outbound::mcp_class(error).into(), error.to_string())),
-            Err(why) => Some(("cancelled".into(), (*why).to_owned())),
+            Ok(Err(error)) => Some(outbound::mcp_class(error).into()),
+            Err(_) => Some("cancelled".into()),
         });
     }
 

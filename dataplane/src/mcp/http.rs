@@ -1,11 +1,14 @@
 //! Headers in, answers out.
 
 use super::refused;
-use crate::body::{Body, BodyError, empty, full};
+use crate::{
+    body::{Body, BodyError, empty, full},
+    request::exchange,
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::time::{Duration, Instant};
@@ -15,11 +18,6 @@ use tollgate_mcp::{RpcError, error::INVALID_PARAMS, intake::Headers, reply::Repl
 const MAX_REQUEST: usize = 4 << 20;
 /// How long a client may take to send it.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
-/// The most metadata headers that are recorded, and the longest value.
-const MAX_METADATA: usize = 32;
-const MAX_METADATA_VALUE: usize = 1024;
-/// Beginning of the headers that only go into the record.
-const METADATA: &str = "x-tollgate-meta-";
 
 /// What the headers say of the caller.
 #[derive(Debug)]
@@ -47,10 +45,10 @@ impl Caller {
             since,
             at: super::now_ms(),
             streams: headers.get_all(ACCEPT).iter().any(|v| text(v).contains("text/event-stream")),
-            user_agent: headers.get(USER_AGENT).map(text),
-            client_session: own("x-claude-code-session-id"),
-            trace_id: own("traceparent").and_then(|t| t.split('-').nth(1).map(str::to_owned)),
-            metadata: metadata(headers),
+            user_agent: exchange::user_agent(headers),
+            client_session: exchange::session(headers),
+            trace_id: exchange::trace_id(headers),
+            metadata: exchange::metadata(headers),
             version: own("mcp-protocol-version"),
             session: own("mcp-session-id"),
             method: own("mcp-method"),
@@ -71,15 +69,6 @@ impl Caller {
 /// A header's value; one that is not UTF-8 is there, but equals nothing.
 fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
-fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
-    let named =
-        headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix(METADATA)?, value)));
-    named
-        .take(MAX_METADATA)
-        .map(|(name, value)| (name.to_owned(), text(value).chars().take(MAX_METADATA_VALUE).collect()))
-        .collect()
 }
 
 /// Reads a POST's body within bounds. Only JSON: a page in a browser cannot send it to another site without asking first.

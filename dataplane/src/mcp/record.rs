@@ -2,10 +2,11 @@
 
 use super::http::Caller;
 use crate::{
-    model::key::Content,
+    model::key::{Content, Logging},
     records::{
         Record,
         record::{Latency, RecordKind, ToolRecord},
+        redact,
     },
     snapshot::KeyNode,
     telemetry::{self, ToolCalled},
@@ -37,7 +38,7 @@ pub(super) struct Draft {
 impl Draft {
     /// Begins the record of `tools/call` for `tool`, as the client names it.
     pub(super) fn new(key: &KeyNode, caller: &Caller, request: &Request<'_>, tool: &str) -> Self {
-        let content = key.path.iter().map(|k| k.logging.content).min().unwrap_or(Content::None);
+        let Logging { content, retention } = key.logging();
         let params = request.message.params().ok().flatten();
         let arguments = params.as_ref().and_then(|p| p.get("arguments"));
         let meta = params.as_ref().and_then(|p| p.object("_meta").ok().flatten());
@@ -66,7 +67,7 @@ impl Draft {
             trace_id: caller.trace_id.clone(),
             postings: Vec::new(),
             content,
-            retention_s: key.key().logging.retention.as_secs(),
+            retention_s: retention.as_secs(),
         };
         Draft { record, tool, since: caller.since }
     }
@@ -79,6 +80,11 @@ impl Draft {
     }
 
     /// The server that has the tool.
+    pub(super) fn found(&mut self, server: Arc<str>) {
+        (self.tool.server, self.tool.found) = (Some(server), true);
+    }
+
+    /// The server that would have it, if there is such a tool: it cannot be asked.
     pub(super) fn server(&mut self, server: Arc<str>) {
         self.tool.server = Some(server);
     }
@@ -113,7 +119,8 @@ impl Draft {
     /// The call failed, in words.
     pub(super) fn failed(&mut self, words: &str) {
         self.tool.is_error = true;
-        self.record.error.get_or_insert_with(|| clip(words, MAX_ERROR));
+        let clean = || clip(&redact::default(&clip(words, 4 * MAX_ERROR)), MAX_ERROR);
+        self.record.error.get_or_insert_with(clean);
     }
 
     /// The finished record; `gone`: the client went away first.

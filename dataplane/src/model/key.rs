@@ -119,10 +119,6 @@ pub struct ToolRule {
     pub allow: Globs,
     /// Globs that are refused all the same.
     pub deny: Globs,
-    /// Globs that need approval.
-    pub approve: Globs,
-    /// The call must have been suggested through this gateway.
-    pub require_suggestion: bool,
 }
 
 /// How much of prompts and answers is kept.

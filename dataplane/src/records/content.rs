@@ -184,7 +184,7 @@ impl Splitter {
         let slack = (entry.expires - entry.at).clamp(0, 86_400_000 * 16) / 16;
         let keep =
             Keep { namespace, need: entry.expires, until: entry.expires.saturating_add(slack.max(60_000)) };
-        row.request = Some(self.text(&parts.params()));
+        row.request = Some(self.text(&bounded(&parts.params())));
         row.tools = parts.tools.map(|tools| self.block(tools.get(), &keep, pieces).to_vec());
         let system: Vec<Id> =
             parts.system_blocks().iter().map(|raw| self.block(raw.get(), &keep, pieces)).collect();
@@ -298,5 +298,25 @@ impl Insert for NodeRow {
     fn bind(&self, to: &mut Sql) {
         to.value(&self.id[..]).value(self.parent.as_ref().map(|p| &p[..]));
         to.value(&self.block[..]).value(self.keep_until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{redact, split::unpack};
+
+    #[test]
+    fn what_stands_beside_the_messages_is_bounded_too() {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}],
+            "metadata": {"note": "x".repeat(8 << 20)}, "temperature": 0.5});
+        let model = ModelRecord { request: Some(body.to_string().into()), ..ModelRecord::default() };
+        let mut splitter = Splitter::new(redact::hook()).unwrap();
+        let entry = Entry { kept: Kept::Full, ..Entry::default() };
+        let content = splitter.model(&model, &entry, &mut Pieces::default());
+        let kept = unpack(&content.row.unwrap().request.unwrap());
+        assert!(kept.len() < 2 << 20, "{} bytes", kept.len());
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!((&kept["temperature"], &kept["model"]), (&json!(0.5), &json!("m")));
     }
 }

@@ -81,6 +81,7 @@ pub(crate) struct UsageEntry {
 pub(crate) struct ToolEntry {
     pub(crate) server: Option<Arc<str>>,
     pub(crate) tool: String,
+    pub(crate) found: bool,
     pub(crate) method: String,
     pub(crate) is_error: bool,
     pub(crate) tool_use_id: Option<String>,
@@ -167,12 +168,27 @@ impl Entry {
         entry
     }
 
-    /// What sums are kept by: the model, or server and tool.
+    /// What sums are kept by: the model, or server and tool. Names that only a client knows make no sum of their own: there is no
+    /// end of them, and sums are kept for a year.
     pub(crate) fn name(&self) -> Cow<'_, str> {
         match (&self.model, &self.tool) {
-            (Some(model), _) => model.model.as_deref().unwrap_or("").into(),
-            (_, Some(tool)) => format!("{}:{}", tool.server.as_deref().unwrap_or(""), tool.tool).into(),
+            (Some(model), _) => self.model_name(model),
+            (_, Some(tool)) => match &tool.server {
+                Some(server) => format!("{server}:{}", if tool.found { &tool.tool } else { "" }).into(),
+                None => "".into(),
+            },
             _ => "".into(),
+        }
+    }
+
+    /// The model; of a request that an upstream refused, and that used nothing, the route alone: `route/*`.
+    fn model_name<'a>(&self, model: &'a ModelEntry) -> Cow<'a, str> {
+        let name = model.model.as_deref().unwrap_or("");
+        match name.split_once('/') {
+            Some((route, _)) if model.usage.is_none() && matches!(self.status, 400..=404) => {
+                format!("{route}/*").into()
+            }
+            _ => name.into(),
         }
     }
 }
@@ -258,6 +274,7 @@ impl ToolEntry {
         ToolEntry {
             server: t.server.take(),
             tool: cut(std::mem::take(&mut t.tool)),
+            found: t.found,
             method: cut(std::mem::take(&mut t.method)),
             is_error: t.is_error,
             tool_use_id: t.tool_use_id.take().filter(|_| !none).map(cut),
@@ -319,5 +336,33 @@ impl From<Line> for Posting {
             counter: Counter { key: line.key, budget: line.budget, window, limit },
             amount: line.amount,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(server: Option<&str>, found: bool) -> Entry {
+        let tool =
+            ToolEntry { server: server.map(Arc::from), tool: "any".into(), found, ..ToolEntry::default() };
+        Entry { kind: 1, tool: Some(Box::new(tool)), ..Entry::default() }
+    }
+
+    fn model(status: u16, usage: Option<UsageEntry>) -> Entry {
+        let model = ModelEntry { model: Some("llm/any/thing".into()), usage, ..ModelEntry::default() };
+        Entry { status, model: Some(Box::new(model)), ..Entry::default() }
+    }
+
+    #[test]
+    fn names_that_only_a_client_knows_make_no_sum() {
+        assert_eq!(tool(Some("n/db"), true).name(), "n/db:any");
+        assert_eq!(tool(Some("n/db"), false).name(), "n/db:", "its server could not be asked");
+        assert_eq!(tool(None, false).name(), "");
+        assert_eq!(model(404, None).name(), "llm/*");
+        assert_eq!(model(400, None).name(), "llm/*");
+        assert_eq!(model(404, Some(UsageEntry::default())).name(), "llm/any/thing");
+        assert_eq!(model(529, None).name(), "llm/any/thing");
+        assert_eq!(model(200, None).name(), "llm/any/thing");
     }
 }

@@ -95,6 +95,8 @@ pub struct ToolRecord {
     pub server: Option<Arc<str>>,
     /// The tool's name as the client called it.
     pub tool: String,
+    /// The server has a tool of that name. Other names are anything a client thinks of, and sums are not kept by them.
+    pub found: bool,
     /// The JSON-RPC method, `tools/call`.
     pub method: String,
     /// The arguments as JSON text; only with `Content::Full`.

@@ -2,7 +2,7 @@
 //!
 //! Works on JSON text and plain text alike: what is replaced never contains a quote or a backslash's victim, so JSON stays JSON.
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 use std::{
     borrow::Cow,
     sync::{Arc, LazyLock},
@@ -49,6 +49,8 @@ static FINDERS: LazyLock<Vec<(&Rule, Finder<'static>)>> =
 
 const PEM_BEGIN: &str = "-----BEGIN ";
 const PEM_KEY: &str = "PRIVATE KEY-----";
+/// The most bytes before [`PEM_KEY`] in a key's first line.
+const PEM_HEAD: usize = 64;
 
 /// The default hook as a value.
 pub fn hook() -> Redact {
@@ -82,18 +84,46 @@ pub fn default(text: &str) -> Cow<'_, str> {
 // === impl Rule ===
 
 impl Rule {
+    /// Linear in the text, whatever it is made of: every run of token characters is looked at once.
     fn find(&self, finder: &Finder<'_>, text: &str, spans: &mut Vec<(usize, usize)>) {
         let bytes = text.as_bytes();
+        let (mut run, mut done) = (Run::default(), 0);
         for at in finder.find_iter(bytes) {
             let from = at + self.head.len();
-            let token = &bytes[from..];
-            let len = token.iter().take_while(|b| is_token(**b)).count();
+            if at < done {
+                continue;
+            }
+            run = run.with(bytes, from);
             let word_before = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
-            let digit = !self.digit || token[..len].iter().any(u8::is_ascii_digit);
-            if len >= self.least && !word_before && digit {
-                spans.push((if self.keep_head { from } else { at }, from + len));
+            let digit = !self.digit || run.last_digit.is_some_and(|digit| digit >= from);
+            if run.end - from >= self.least && !word_before && digit {
+                spans.push((if self.keep_head { from } else { at }, run.end));
+                done = run.end;
             }
         }
+    }
+}
+
+/// A run of token characters.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    start: usize,
+    end: usize,
+    last_digit: Option<usize>,
+}
+
+// === impl Run ===
+
+impl Run {
+    /// The run in which `from` is (or that would begin there): this one, or the next.
+    fn with(self, bytes: &[u8], from: usize) -> Run {
+        if (self.start..=self.end).contains(&from) && self.end > 0 {
+            return self;
+        }
+        let token = &bytes[from..];
+        let len = token.iter().take_while(|b| is_token(**b)).count();
+        let last_digit = token[..len].iter().rposition(u8::is_ascii_digit).map(|at| from + at);
+        Run { start: from, end: from + len, last_digit }
     }
 }
 
@@ -103,18 +133,25 @@ fn is_token(byte: u8) -> bool {
 
 /// PEM private keys: to their end line, else to the end of the JSON string or of the text.
 fn private_keys(text: &str, spans: &mut Vec<(usize, usize)>) {
+    let mut done = 0;
     for (at, _) in text.match_indices(PEM_BEGIN) {
-        let rest = &text[at..];
-        let Some(head) = rest.find(PEM_KEY).filter(|p| *p < 64) else { continue };
+        if at < done {
+            continue;
+        }
+        let rest = &text.as_bytes()[at..];
+        // The words between the two are a few: `RSA`, `ENCRYPTED`, `OPENSSH`.
+        let near = &rest[..rest.len().min(PEM_HEAD + PEM_KEY.len())];
+        let Some(head) = memmem::find(near, PEM_KEY.as_bytes()) else { continue };
         let body = &rest[head + PEM_KEY.len()..];
-        let close = body.find(PEM_KEY).map(|p| p + PEM_KEY.len());
-        let quote = body.find('"').map(|p| p - body[..p].bytes().rev().take_while(|b| *b == b'\\').count());
-        let len = match (close, quote) {
-            (Some(close), Some(quote)) => close.min(quote),
-            (Some(only), None) | (None, Some(only)) => only,
-            (None, None) => body.len(),
+        // Only as far as the next such line: what is searched here is not searched again.
+        let close = memmem::find(body, PEM_KEY.as_bytes()).map(|p| p + PEM_KEY.len());
+        let body = &body[..close.unwrap_or(body.len())];
+        let len = match memchr::memchr(b'"', body) {
+            Some(quote) => quote - body[..quote].iter().rev().take_while(|b| **b == b'\\').count(),
+            None => body.len(),
         };
-        spans.push((at, at + head + PEM_KEY.len() + len));
+        done = at + head + PEM_KEY.len() + len;
+        spans.push((at, done));
     }
 }
 
@@ -150,6 +187,41 @@ mod tests {
         assert_eq!(default(&format!("a {pem} b")), "a [redacted]\n b");
         let public = "-----BEGIN CERTIFICATE-----\nMIIEabc\n-----END CERTIFICATE-----";
         assert_eq!(default(public), public);
+    }
+
+    /// A text of this size took hours when each head's token was counted anew; now it takes no time. What is asserted is that it ends.
+    #[test]
+    fn no_text_is_made_to_take_long() {
+        const SIZE: usize = 4 << 20;
+        let texts = [
+            "sk-",
+            "bearer-sk-",
+            "Bearer ",
+            "-----BEGIN ",
+            "-----BEGIN PRIVATE KEY-----",
+            "xoxb-sk-ghp_AKIA",
+        ];
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for part in texts {
+                let clean = default(&part.repeat(SIZE / part.len())).len();
+                done.send((part, clean)).unwrap();
+            }
+        });
+        for part in texts {
+            let (said, _) = ended.recv_timeout(std::time::Duration::from_secs(120)).expect(part);
+            assert_eq!(said, part);
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_long_run_is_found_wherever_it_is() {
+        assert_eq!(default("sk-sk-sk-sk-sk-sk-sk-1"), "[redacted]");
+        assert_eq!(default("sk-a-sk-b-sk-c-sk-d-sk-e"), "sk-a-sk-b-sk-c-sk-d-sk-e", "no digit");
+        assert_eq!(default("sk-1 sk-0123456789abcdef"), "sk-1 [redacted]");
+        assert_eq!(default("xsk-0123456789abcdef-sk-0123456789abcdef"), "xsk-0123456789abcdef-[redacted]");
+        let two = "-----BEGIN PRIVATE KEY-----\nA\n-----END PRIVATE KEY----- and -----BEGIN RSA PRIVATE KEY-----\nB\n-----END RSA PRIVATE KEY-----.";
+        assert_eq!(default(two), "[redacted] and [redacted].");
     }
 
     #[test]

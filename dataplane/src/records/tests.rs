@@ -96,6 +96,7 @@ fn tool(key: &str, at: i64, tool_use_id: &str) -> Record {
     let tool = ToolRecord {
         server: Some("eng/staging-db".into()),
         tool: "staging-db__query".into(),
+        found: true,
         method: "tools/call".into(),
         arguments: Some(r#"{"sql":"select 1"}"#.into()),
         result: Some(r#"{"content":[{"type":"text","text":"one row"}]}"#.into()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// What a viewer may see. The listener puts one into each request's extensions; a request without is [`Viewer::Nobody`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Viewer {
     /// Everything: an administrator, or anyone on loopback in standalone mode.
     All,

@@ -206,7 +206,9 @@ async fn once(
     let body = outgoing.body.clone();
     let sent = send::send(&client, backend, Operation::Generate, query, headers, body, deadline).await;
     let failed = match sent {
-        Err(error) => Failed::unreachable(&error, &route.retry, exchange.input_only()),
+        Err(error) => {
+            Failed::unreachable(&error, &route.retry, exchange.input_only(), route.timeouts.first_byte)
+        }
         Ok(response) if !response.status().is_success() => {
             refused(response, candidate.format, backend, &route.retry).await
         }
@@ -222,13 +224,13 @@ async fn once(
             }
         }
     };
-    exchange.note(backend, &failed.error.message, failed.error.status);
+    exchange.note_failed(backend, &failed);
     if let Some(attempt) = exchange.attempt.take() {
         attempt.failed(&failed.error, failed.used);
     }
     // Errors of the client's making say nothing of the backend's health.
-    if matches!(failed.error.status, 0 | 429 | 500..) {
-        unhealthy(exchange, candidate, backend, &failed.error.message);
+    if matches!(failed.error.status, 0 | 429 | 500..) && !failed.cut_short {
+        unhealthy(exchange, candidate, backend, &failed.in_public());
     }
     Err(failed)
 }

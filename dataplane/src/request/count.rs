@@ -1,7 +1,8 @@
 //! `count_tokens`: asked of an Anthropic upstream, answered by the gateway's own estimate for every other and whenever that fails.
-//! It costs nothing and is not recorded; the key's permissions hold.
+//! It costs nothing and is not recorded; the key's permissions hold. Where an upstream is asked it counts as a request of the key: it is
+//! asked with the gateway's credential. Beyond the key's limits the gateway estimates.
 
-use super::{header, plan, receive, resolve};
+use super::{header, plan, receive, resolve, slot};
 use crate::{
     body::{Body, full},
     error::GatewayError,
@@ -50,8 +51,8 @@ pub async fn count(
 }
 
 async fn run(
-    gateway: &Gateway,
-    node: &KeyNode,
+    gateway: &Arc<Gateway>,
+    node: &Arc<KeyNode>,
     snapshot: &Snapshot,
     parts: &Parts,
     body: Incoming,
@@ -65,7 +66,9 @@ async fn run(
     let asked = plan::Asked { format: Format::Messages, head: &head, now, draw };
     let candidates = plan::plan(snapshot, node, &resolved, &gateway.health, asked)?;
     // Only where the request itself would go: another model counts differently.
-    if let Some(candidate) = candidates.first().filter(|c| c.format == Format::Messages) {
+    if let Some(candidate) = candidates.first().filter(|c| c.format == Format::Messages)
+        && let Ok(_slot) = slot::enter(gateway, node, 2 * PATIENCE).await
+    {
         let splices = Splices { model: Some(candidate.upstream_model()), ..Splices::default() };
         let spliced = head::splice(Format::Messages, &body, &head, &splices).into();
         if let Some(bytes) = ask(gateway, candidate, parts, spliced).await {

@@ -4,13 +4,14 @@
 use crate::{
     gateway::Gateway,
     ledger::Held,
-    model::route::Backend,
+    model::{key::Content, route::Backend},
     money, names,
     records::{
         billing,
         record::{Latency, ModelRecord, Record, RecordKind},
+        redact,
     },
-    request::plan::Candidate,
+    request::{failure::Failed, plan::Candidate},
     snapshot::KeyNode,
     telemetry::{
         self, Served,
@@ -122,7 +123,7 @@ impl Exchange {
             gateway_time: Duration::ZERO,
             status: CLIENT_GONE,
             error: None,
-            session: text(headers, &names::CLAUDE_SESSION, MAX_SESSION),
+            session: session(headers),
             user_agent: user_agent(headers),
             metadata: metadata(headers),
             trace_id: place
@@ -203,19 +204,23 @@ impl Exchange {
         }
     }
 
-    /// Notes how an attempt ended; `status`: the upstream's, 0 without one.
-    pub fn note(&mut self, backend: &Backend, outcome: &str, status: u16) {
-        let short = outcome.get(..outcome.floor_char_boundary(200)).unwrap_or_default();
-        self.record.attempts.push(match status {
-            0 => format!("{}: {short}", backend.name),
-            status => format!("{}: {status} {short}", backend.name),
-        });
+    /// Notes how an attempt failed. An upstream's words are noted where the key's policy keeps words, and without secrets.
+    pub(super) fn note_failed(&mut self, backend: &Backend, failed: &Failed) {
+        let error = &failed.error;
+        let words = match self.node.logging().content {
+            Content::None => failed.in_public().into_owned(),
+            _ => match (cut(&clean(&error.message), MAX_ATTEMPT), error.status) {
+                (words, 0) => words,
+                (words, status) => format!("{status} {words}"),
+            },
+        };
+        self.record.attempts.push(format!("{}: {words}", backend.name));
     }
 
     /// The candidate answers: the record speaks of what was used in the end.
     pub fn answering(&mut self, candidate: &Candidate) {
         let Some(backend) = candidate.backend() else { return };
-        self.note(backend, "ok", 0);
+        self.record.attempts.push(format!("{}: ok", backend.name));
         self.record.backend = Some(backend.name.clone());
         self.record.provider = Some(backend.provider.as_str());
         if self.record.model.as_deref() != Some(&*candidate.resolved.qualified) {
@@ -233,10 +238,10 @@ impl Exchange {
         }
     }
 
-    /// Notes what the client is told.
+    /// Notes what the client is told. Of the words no secret is noted: the record and what bills leave this process.
     pub fn outcome(&mut self, status: u16, error: Option<String>) {
         self.status = status;
-        self.error = error;
+        self.error = error.map(|words| clean(&words));
     }
 
     /// Charges what a long answer has used so far, should this process die.
@@ -442,6 +447,14 @@ fn actual(cost: Option<u64>, usage: &Usage) -> Actual {
     }
 }
 
+/// Words without secrets, as much of them as any record keeps.
+fn clean(words: &str) -> String {
+    redact::default(words.get(..words.floor_char_boundary(MAX_WORDS)).unwrap_or_default()).into_owned()
+}
+
+/// The most that is looked at of an error's words, and kept of them for an attempt, in bytes.
+const MAX_WORDS: usize = 4096;
+const MAX_ATTEMPT: usize = 200;
 /// The most metadata headers that are recorded of a request.
 const MAX_METADATA: usize = 32;
 /// The longest name of one, and the longest value; what is longer is cut.
@@ -455,6 +468,10 @@ const MAX_USER_AGENT: usize = 256;
 pub fn metadata(headers: &HeaderMap) -> Vec<(String, String)> {
     let named = headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix(names::META_PREFIX)?;
+        // The gateway's own to say.
+        if name.starts_with(names::META_OWN) {
+            return None;
+        }
         Some((cut(name, MAX_METADATA_NAME), cut(value.to_str().ok()?, MAX_METADATA_VALUE)))
     });
     named.take(MAX_METADATA).collect()
@@ -465,6 +482,11 @@ pub fn trace_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(names::TRACEPARENT)?.to_str().ok()?;
     let id = value.split('-').nth(1)?;
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+/// The client's own session, as Claude Code names it.
+pub fn session(headers: &HeaderMap) -> Option<String> {
+    text(headers, &names::CLAUDE_SESSION, MAX_SESSION)
 }
 
 /// A client's user agent as it is recorded.

@@ -3,12 +3,14 @@
 use super::header;
 use crate::{
     model::route::{Backend, Retry},
+    telemetry::outbound::class_of,
     upstream::send::SendError,
 };
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use std::{borrow::Cow, time::Duration};
 use tollgate_translate::{
     Format, Usage,
     error::{self, Kind, UpstreamError},
@@ -26,6 +28,10 @@ pub(super) struct Failed {
     pub(super) again: Again,
     /// What the provider may bill for the attempt although it gave no answer.
     pub(super) used: Option<Usage>,
+    /// The words are the gateway's own. An upstream's are the caller's only: they may repeat the request, or a key.
+    pub(super) own_words: bool,
+    /// It tells nothing of the backend's health: the gateway waited less than the route lets it.
+    pub(super) cut_short: bool,
 }
 
 /// Where another try may help.
@@ -40,27 +46,41 @@ pub(super) enum Again {
 
 impl Failed {
     pub(super) fn new(error: UpstreamError, again: Again) -> Self {
-        Failed { error, raw: None, again, used: None }
+        Failed { error, raw: None, again, used: None, own_words: false, cut_short: false }
     }
 
     /// Something went wrong that only another backend may do better.
     pub(super) fn elsewhere(kind: Kind, message: impl Into<String>, used: Option<Usage>) -> Self {
         let error = UpstreamError { kind, message: message.into(), ..UpstreamError::default() };
-        Failed { used, ..Failed::new(error, Again::Elsewhere) }
+        Failed { used, own_words: true, ..Failed::new(error, Again::Elsewhere) }
+    }
+
+    /// What may be told to others than the caller: the gateway's own words, or the upstream's status and the error's class.
+    pub(super) fn in_public(&self) -> Cow<'_, str> {
+        let (status, class) = (self.error.status, class_of(self.error.kind));
+        match status {
+            _ if self.own_words => Cow::Borrowed(&self.error.message),
+            0 => Cow::Borrowed(class),
+            status => Cow::Owned(format!("HTTP {status} ({class})")),
+        }
     }
 
     /// The gateway itself cannot send.
     pub(super) fn ours(error: &dyn std::error::Error) -> Self {
         let error = UpstreamError { kind: Kind::Api, message: error.to_string(), ..UpstreamError::default() };
-        Failed::new(error, Again::Never)
+        Failed { own_words: true, ..Failed::new(error, Again::Never) }
     }
 
-    /// No answer came. After a deadline the provider has the request and may go on working on it: `input` counts. A connection
-    /// that could not be made or broke before any answer is taken for one that nobody bills.
-    pub(super) fn unreachable(error: &SendError, retry: &Retry, input: Usage) -> Self {
+    /// No answer came. After a deadline, or when the connection broke under the request, the provider has the request and may go on
+    /// working on it: `input` counts, and it is not sent there again. Who could not be reached bills nothing. `whole`: the route's
+    /// deadline, of which a client's own patience may have left less.
+    pub(super) fn unreachable(error: &SendError, retry: &Retry, input: Usage, whole: Duration) -> Self {
         let words = error.to_string();
         match error {
-            SendError::Timeout { .. } => Failed::elsewhere(Kind::Timeout, words, Some(input)),
+            SendError::Timeout { after, .. } => {
+                Failed { cut_short: *after < whole, ..Failed::elsewhere(Kind::Timeout, words, Some(input)) }
+            }
+            SendError::Broke { .. } => Failed::elsewhere(Kind::Api, words, Some(input)),
             SendError::Connect { .. } if retry.on_connect => {
                 Failed { again: Again::Anywhere, ..Failed::elsewhere(Kind::Api, words, None) }
             }

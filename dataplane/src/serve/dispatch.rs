@@ -131,9 +131,10 @@ impl Service {
         }
     }
 
-    /// Who looks at the logs: on loopback everyone; else a key sees its own, a team's token its subtree.
+    /// Who looks at the logs: on loopback of a gateway with its own manifests everyone; else a key sees its own, a team's token its
+    /// subtree. The loopback of a pod is no administrator's: an agent's container shares it.
     fn viewer(&self, headers: &http::HeaderMap) -> Viewer {
-        if self.loopback {
+        if self.loopback && self.gateway.options.standalone {
             return Viewer::All;
         }
         let (snapshot, now) = (self.gateway.snapshot(), self.gateway.now());
@@ -209,4 +210,33 @@ fn wrong_method(
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{gateway::Options, model::fixtures::key};
+    use tollgate_ledger::memory::MemoryStore;
+
+    fn service(standalone: bool, loopback: bool) -> Service {
+        let snapshot = Snapshot::build(1, vec![Arc::new(key("dev"))], Vec::new(), Vec::new());
+        let options = Options { standalone, ..Options::default() };
+        let sink: crate::records::Sink = Arc::new(|_| {});
+        let ledger = MemoryStore::new().into();
+        let gateway = Arc::new(Gateway::new(options, Arc::new(snapshot), ledger, sink.clone()));
+        let endpoint = mcp::Endpoint::new(sink, &[[7; 32]]).unwrap();
+        Service::new(gateway, endpoint, Router::new(), loopback)
+    }
+
+    #[test]
+    fn all_records_are_shown_on_the_loopback_of_a_gateway_with_its_own_manifests_only() {
+        let none = http::HeaderMap::new();
+        assert_eq!(service(true, true).viewer(&none), Viewer::All);
+        assert_eq!(service(true, false).viewer(&none), Viewer::Nobody);
+        // A sidecar's listener: the agent beside it may connect.
+        assert_eq!(service(false, true).viewer(&none), Viewer::Nobody);
+        let mut dev = none;
+        dev.insert("x-api-key", HeaderValue::from_static("dev"));
+        assert_eq!(service(false, true).viewer(&dev), Viewer::Keys([Arc::from("default/dev")].into()));
+    }
 }

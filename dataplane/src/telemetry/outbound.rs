@@ -104,7 +104,7 @@ impl Attempt {
             0 => Cow::Borrowed(class_of(error.kind)),
             status => Cow::Owned(status.to_string()),
         };
-        self.close(Some((class, error.message.clone())), None, used);
+        self.close(Some(class), None, used);
     }
 
     /// The answer is over, well or not; `usage`: what was charged for it.
@@ -112,22 +112,17 @@ impl Attempt {
         if let Some(place) = self.place.as_ref().filter(|place| place.records()) {
             place.set(answer(summary, usage, self.first.filter(|_| self.stream)));
         }
-        let error = summary.error.as_ref().map(|error| (class_of(error.kind).into(), error.message.clone()));
-        let error = error.or_else(|| (!summary.complete).then(|| (GIVEN_UP.into(), String::new())));
+        let error = summary.error.as_ref().map(|error| class_of(error.kind).into());
+        let error = error.or_else(|| (!summary.complete).then(|| GIVEN_UP.into()));
         self.close(error, summary.model.clone(), usage);
     }
 
-    fn close(
-        &mut self,
-        error: Option<(Cow<'static, str>, String)>,
-        answered: Option<String>,
-        usage: Option<Usage>,
-    ) {
+    /// Of an error its class is told, never its words: an upstream may repeat the request in them, and its key.
+    fn close(&mut self, class: Option<Cow<'static, str>>, answered: Option<String>, usage: Option<Usage>) {
         self.ended = true;
-        let (class, words) = error.map_or((None, None), |(class, words)| (Some(class), Some(words)));
         if let Some(place) = &self.place {
-            if let (Some(class), Some(words)) = (class.clone(), words) {
-                place.fail(class, words);
+            if let Some(class) = class.clone() {
+                place.fail(class, "");
             }
             place.end();
         }
@@ -149,7 +144,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.ended {
-            self.close(Some((GIVEN_UP.into(), String::new())), None, None);
+            self.close(Some(GIVEN_UP.into()), None, None);
         }
     }
 }
@@ -215,12 +210,11 @@ impl McpCall {
         self.place.as_ref()
     }
 
-    /// It is over; `error`: its class, one of few, and words.
-    pub fn ended(self, error: Option<(Cow<'static, str>, String)>) {
-        let class = error.as_ref().map(|(class, _)| class.clone());
+    /// It is over; `class`: of its error, one of few. The error's words are the server's, and not for a trace.
+    pub fn ended(self, class: Option<Cow<'static, str>>) {
         if let Some(place) = &self.place {
-            if let Some((class, words)) = error {
-                place.fail(class, words);
+            if let Some(class) = class.clone() {
+                place.fail(class, "");
             }
             place.end();
         }
@@ -236,17 +230,17 @@ pub fn traceparent(place: Option<&Place>) -> Option<String> {
     tracer().and(place).map(|place| trace::format(place.context()))
 }
 
-/// What an MCP server's answer says has failed: its class, by the MCP conventions, and words.
-pub fn mcp_failure(answer: &str) -> Option<(Cow<'static, str>, String)> {
+/// What an MCP server's answer says has failed: its class, by the MCP conventions.
+pub fn mcp_failure(answer: &str) -> Option<Cow<'static, str>> {
     match Message::parse(answer).ok()?.kind {
         message::Kind::Response { outcome: Ok(result), .. } => {
             let failed = Object::parse(result).ok()?.get("isError") == Some("true");
-            failed.then(|| ("tool_error".into(), String::new()))
+            failed.then(|| "tool_error".into())
         }
         message::Kind::Response { outcome: Err(error), .. } => {
             let error = Object::parse(error).ok()?;
             let code = error.get("code").filter(|code| code.len() <= 12).unwrap_or("error").to_owned();
-            Some((code.into(), error.string("message").ok().flatten().unwrap_or_default().into_owned()))
+            Some(code.into())
         }
         _ => None,
     }
@@ -267,7 +261,7 @@ pub fn mcp_class(error: &McpError) -> &'static str {
 }
 
 /// The class of an error that has no HTTP status.
-fn class_of(kind: Kind) -> &'static str {
+pub(crate) fn class_of(kind: Kind) -> &'static str {
     match kind {
         Kind::InvalidRequest => "invalid_request",
         Kind::Authentication => "authentication",

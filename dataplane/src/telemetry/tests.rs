@@ -85,13 +85,12 @@ fn series_are_bounded_whatever_clients_send() {
 }
 
 #[test]
-fn an_mcp_servers_failure_has_its_class_and_words() {
-    let class =
-        |answer: &str| outbound::mcp_failure(answer).map(|(class, words)| (class.into_owned(), words));
+fn an_mcp_servers_failure_has_its_class_and_no_words() {
+    let class = |answer: &str| outbound::mcp_failure(answer).map(|class| class.into_owned());
     assert_eq!(class(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#), None);
     let own = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#;
-    assert_eq!(class(own), Some(("tool_error".to_owned(), String::new())));
+    assert_eq!(class(own), Some("tool_error".to_owned()));
     let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no"}}"#;
-    assert_eq!(class(error), Some(("-32602".to_owned(), "no".to_owned())));
+    assert_eq!(class(error), Some("-32602".to_owned()));
     assert_eq!(class("garbage"), None);
 }

@@ -24,9 +24,17 @@ pub enum Operation {
 /// Why an attempt gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No connection, or it broke before the answer's head.
+    /// No connection, or one that the request never left on.
     #[error("could not reach {backend}: {cause}")]
     Connect {
+        /// The backend.
+        backend: String,
+        /// The cause, without the request's content.
+        cause: String,
+    },
+    /// The connection broke before the answer's head. The provider may have the request, and bill it.
+    #[error("the connection to {backend} broke before its answer: {cause}")]
+    Broke {
         /// The backend.
         backend: String,
         /// The cause, without the request's content.
@@ -74,12 +82,24 @@ pub async fn send(
     *request.headers_mut() = headers;
     match tokio::time::timeout(deadline, client.request(request)).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(match caused_by::<NotPublic>(&error) {
-            Some(cause) => SendError::NotPublic { backend: name(), cause: cause.clone() },
-            None => SendError::Connect { backend: name(), cause: root_cause(&error) },
+        Ok(Err(error)) => Err(match (caused_by::<NotPublic>(&error), never_left(&error)) {
+            (Some(cause), _) => SendError::NotPublic { backend: name(), cause: cause.clone() },
+            (None, true) => SendError::Connect { backend: name(), cause: root_cause(&error) },
+            (None, false) => SendError::Broke { backend: name(), cause: root_cause(&error) },
         }),
         Err(_) => Err(SendError::Timeout { backend: name(), after: deadline }),
     }
+}
+
+/// Whether the upstream certainly has not begun to work on the request: there was no connection, the one in the pool was closed before
+/// it was used, or the upstream says so by HTTP/2's own signs (RFC 9113 §8.7).
+fn never_left(error: &hyper_util::client::legacy::Error) -> bool {
+    let unused = caused_by::<hyper::Error>(error).is_some_and(|e| e.is_canceled() || e.is_closed());
+    let turned_away = caused_by::<h2::Error>(error).is_some_and(|e| {
+        e.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || (e.is_go_away() && e.is_remote() && e.reason() == Some(h2::Reason::NO_ERROR))
+    });
+    error.is_connect() || unused || turned_away
 }
 
 /// The last cause of a chain: `Connection refused`, not `client error (Connect)`.

@@ -13,6 +13,7 @@
 mod endings;
 mod money;
 mod support;
+mod upstreams;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;

@@ -50,6 +50,8 @@ pub enum Reply {
     Stream(mpsc::Receiver<Result<Bytes, std::io::Error>>),
     /// Nothing, ever.
     Never,
+    /// The connection breaks.
+    Break,
 }
 
 pub type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
@@ -86,7 +88,10 @@ pub async fn upstream(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -
                     let path = parts.uri.path_and_query().unwrap().to_string();
                     let seen = Seen { path, headers: parts.headers, body: body.to_bytes() };
                     log.lock().push(seen.clone());
-                    Ok::<_, &'static str>(answer(script(&seen)).await)
+                    match script(&seen) {
+                        Reply::Break => Err("broken"),
+                        reply => Ok(answer(reply).await),
+                    }
                 }
             });
             tokio::spawn(async move {
@@ -110,7 +115,7 @@ async fn answer(reply: Reply) -> Response<BoxBody<Bytes, std::io::Error>> {
             }
             response
         }
-        Reply::Never => std::future::pending().await,
+        Reply::Never | Reply::Break => std::future::pending().await,
         Reply::Stream(pieces) => {
             let frames = futures_util::stream::unfold(pieces, |mut pieces| async move {
                 let piece = pieces.recv().await?;
@@ -234,12 +239,26 @@ impl World {
 
     /// Posts `body` as `key` and returns the answer's head and body stream.
     pub async fn send(&self, path: &str, key: Option<&str>, body: &str) -> Response<hyper::body::Incoming> {
+        self.send_with(path, key, body, &[]).await
+    }
+
+    /// The same with more headers.
+    pub async fn send_with(
+        &self,
+        path: &str,
+        key: Option<&str>,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Response<hyper::body::Incoming> {
         let mut request = Request::post(format!("http://{}{path}", self.address))
             .header("content-type", "application/json")
             .header("anthropic-beta", "some-beta-2026")
             .header("cookie", "session=1");
         if let Some(key) = key {
             request = request.header("x-api-key", key);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let client = http_client(Duration::from_secs(2), Reach::Private).unwrap();
         client.request(request.body(body::full(body.to_owned())).unwrap()).await.unwrap()

@@ -127,9 +127,9 @@ pub(crate) async fn page(
     let key = Some(params.key.trim()).filter(|key| !key.is_empty());
     let spend = state.store.spend(&viewer, period, key).await?;
     let (keys, _) = state.store.names(&viewer, period.from).await?;
-    let wanted =
-        |b: &KeySpend| viewer.sees(&b.tree) && key.is_none_or(|key| b.tree.iter().any(|k| **k == *key));
-    let budgets = (state.budgets)().await.into_iter().filter(wanted).flat_map(rows_of).collect();
+    let wanted = |b: &KeySpend| key.is_none_or(|key| b.tree.iter().any(|k| **k == *key));
+    let budgets =
+        (state.budgets)(viewer.clone()).await.into_iter().filter(wanted).flat_map(rows_of).collect();
     html(&SpendPage {
         frame: Frame::new("spend", &viewer, &headers),
         since: if params.since.trim().is_empty() { "7d".to_owned() } else { params.since.trim().to_owned() },

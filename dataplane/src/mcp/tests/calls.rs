@@ -4,8 +4,11 @@ use super::{
     fake::{Fake, until},
     world::*,
 };
-use crate::model::key::Content;
-use std::sync::Arc;
+use crate::{
+    model::key::Content,
+    records::{Record, record::RecordKind},
+};
+use std::{sync::Arc, time::Duration};
 
 const TOOLS: &[&str] = &[
     r#"{"name":"echo"}"#,
@@ -65,12 +68,14 @@ async fn content_is_recorded_only_where_every_level_lets_it() {
     let fake = Fake::start(false, &[TOOLS]).await;
     let mut team = key("team", Vec::new());
     (team.any_tools, team.logging.content) = (true, Content::Metadata);
+    team.logging.retention = Duration::from_secs(3600);
     let mut dev = key("dev", vec![rule("db", &["*"], &[])]);
     dev.parent = Some(id("team"));
     let world = World::new(vec![team, dev], vec![server("db", fake.address)]);
     world.call(&Client::of("dev"), "db__echo").await;
     let (record, tool) = world.record().await;
     assert_eq!((record.content, tool.arguments, tool.result), (Content::Metadata, None, None));
+    assert_eq!(record.retention_s, 3600, "the parent's, which is the shorter");
     assert_eq!(record.tree.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["ns/dev", "ns/team"]);
 }
 
@@ -87,6 +92,22 @@ async fn refused_and_failed_calls_are_recorded_with_their_reason() {
         assert_eq!((recorded.server.as_deref(), record.error.as_deref()), (server, Some(error)));
         assert!(recorded.is_error);
     }
+}
+
+#[tokio::test]
+async fn names_that_a_client_thinks_of_count_as_requests_before_anybody_is_asked() {
+    let fake = Fake::start(false, &[TOOLS]).await;
+    let mut dev = key("dev", vec![rule("db", &["*"], &[])]);
+    dev.limits.requests_per_minute = Some(2);
+    let world = World::new(vec![dev], vec![server("db", fake.address)]).counted();
+    let dev = Client::of("dev");
+    assert!(world.call(&dev, "db__one").await.contains("Unknown tool"));
+    assert!(world.call(&dev, "db__two").await.contains("Unknown tool"));
+    let asked = fake.all().len();
+    assert!(world.call(&dev, "db__three").await.contains("The tool was not run"));
+    assert_eq!(fake.all().len(), asked);
+    let found = |record: &Record| matches!(&record.kind, RecordKind::Tool(tool) if tool.found);
+    assert!(!world.records.lock().iter().any(found));
 }
 
 #[tokio::test]

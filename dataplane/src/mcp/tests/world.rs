@@ -3,6 +3,7 @@
 use super::fake::Fake;
 use crate::{
     body::{Body, full},
+    gateway::{Gateway, Options},
     mcp::Endpoint,
     model::{
         Export, Globs, Key, ObjectId, Secret, Server,
@@ -16,6 +17,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
+use tollgate_ledger::memory::MemoryStore;
 
 pub(super) const SEALING: [u8; 32] = [9; 32];
 
@@ -59,12 +61,7 @@ pub(super) fn server(name: &str, address: std::net::SocketAddr) -> Server {
 }
 
 pub(super) fn rule(server: &str, allow: &[&str], deny: &[&str]) -> ToolRule {
-    ToolRule {
-        server: server.into(),
-        allow: Globs::new(allow),
-        deny: Globs::new(deny),
-        ..ToolRule::default()
-    }
+    ToolRule { server: server.into(), allow: Globs::new(allow), deny: Globs::new(deny) }
 }
 
 pub(super) fn key(name: &str, tools: Vec<ToolRule>) -> Key {
@@ -93,6 +90,19 @@ impl World {
             snapshot: Arc::new(Snapshot::build(1, keys, Vec::new(), servers)),
             records,
         }
+    }
+
+    /// The same, with a ledger that counts calls.
+    pub(super) fn counted(mut self) -> Self {
+        let sink = self.records.clone();
+        let gateway = Gateway::new(
+            Options::default(),
+            self.snapshot.clone(),
+            MemoryStore::new().into(),
+            Arc::new(move |r| sink.lock().push(r)),
+        );
+        self.endpoint = self.endpoint.counted(Arc::new(gateway));
+        self
     }
 
     pub(super) async fn send(&self, client: &Client, request: Request<Body>) -> Response<Body> {

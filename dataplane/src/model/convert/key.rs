@@ -26,7 +26,13 @@ impl TryFrom<&v1::VirtualKey> for Key {
             budgets: wire.budgets.iter().enumerate().map(budget).collect::<Result<_, _>>()?,
             limits: limits(wire),
             spending: spending(wire)?,
-            tools: wire.tools.iter().flat_map(|t| &t.rules).map(tool_rule).collect(),
+            tools: wire
+                .tools
+                .iter()
+                .flat_map(|t| &t.rules)
+                .enumerate()
+                .map(tool_rule)
+                .collect::<Result<_, _>>()?,
             any_tools: wire.team && wire.tools.is_none(),
             logging: logging(wire)?,
             resets: wire
@@ -156,14 +162,16 @@ fn spending(wire: &v1::VirtualKey) -> Result<Spending, Invalid> {
     })
 }
 
-fn tool_rule(wire: &v1::ToolRule) -> ToolRule {
-    ToolRule {
-        server: wire.server.clone(),
-        allow: Globs::new(&wire.allow),
-        deny: Globs::new(&wire.deny),
-        approve: Globs::new(&wire.approve),
-        require_suggestion: wire.require_suggestion,
+/// What this version does not enforce is refused: a tool that somebody wants to approve first must not run meanwhile.
+fn tool_rule((index, wire): (usize, &v1::ToolRule)) -> Result<ToolRule, Invalid> {
+    let unknown = |name: &str| invalid(format!("spec.tools[{index}].{name}"), "not enforced by this version");
+    if !wire.approve.is_empty() {
+        return Err(unknown("approve"));
     }
+    if wire.require_suggestion {
+        return Err(unknown("requireSuggestion"));
+    }
+    Ok(ToolRule { server: wire.server.clone(), allow: Globs::new(&wire.allow), deny: Globs::new(&wire.deny) })
 }
 
 fn logging(wire: &v1::VirtualKey) -> Result<Logging, Invalid> {

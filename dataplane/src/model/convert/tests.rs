@@ -123,6 +123,12 @@ fn what_a_key_must_not_say_is_refused_with_its_field() {
     assert_eq!(with(&|k| k.spending = Some(spending)), "spec.spending.enforcement");
     let logging = v1::Logging { content: 99, retention: None };
     assert_eq!(with(&|k| k.logging = Some(logging)), "spec.logging.content");
+    // A later operator may send these; a tool must not run unapproved because this gateway does not know the word.
+    let rule = |rule: v1::ToolRule| Some(v1::ToolRules { rules: vec![v1::ToolRule::default(), rule] });
+    let approve = v1::ToolRule { approve: vec!["drop_*".into()], ..Default::default() };
+    assert_eq!(with(&|k| k.tools = rule(approve.clone())), "spec.tools[1].approve");
+    let suggested = v1::ToolRule { require_suggestion: true, ..Default::default() };
+    assert_eq!(with(&|k| k.tools = rule(suggested.clone())), "spec.tools[1].requireSuggestion");
 }
 
 #[test]

@@ -289,6 +289,13 @@ fn decisive(key: &str) -> Result<(), BadBody> {
         '\u{212A}' => 'k',
         other => other.to_ascii_lowercase(),
     };
+    if "models".chars().eq(key.chars().map(fold)) {
+        // OpenRouter would answer with any of them, whatever the key may use.
+        return Err(BadBody(
+            "`models` is not taken: which models may stand in for another is the route's to say (fallbacks)"
+                .to_owned(),
+        ));
+    }
     match DECISIVE.iter().find(|name| **name != key && name.chars().eq(key.chars().map(fold))) {
         Some(name) => Err(BadBody(format!("`{}` is not a field: write `{name}`", excerpt(key)))),
         None => Ok(()),

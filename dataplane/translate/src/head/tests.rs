@@ -51,6 +51,8 @@ fn refuses_with_words_that_name_the_field() {
         (r#"{"model":" "}"#, "`model` is empty"),
         (r#"{"model":"a","mod\u0065l":"b"}"#, "`model` is in the request body twice"),
         (r#"{"model":"a","Model":"b"}"#, "write `model`"),
+        (r#"{"model":"a","models":["b"]}"#, "`models` is not taken"),
+        (r#"{"model":"a","Models":["b"]}"#, "`models` is not taken"),
         (r#"{"model":"a","max_toKens":1}"#, "write `max_tokens`"),
         (r#"{"model":"a","max_tokens":-1}"#, "`max_tokens` must be a whole number"),
         (r#"{"model":"a","max_tokens":1.5}"#, "not 1.5"),

@@ -1,6 +1,6 @@
-//! A tool call counts as a request: against the rates and the concurrency of the caller's key and of all above it.
+//! What costs no money counts as a request all the same (a tool call, a count of tokens): against the rates and the concurrency of the
+//! caller's key and of all above it.
 
-use super::Context;
 use crate::{
     error::GatewayError,
     gateway::Gateway,
@@ -12,17 +12,20 @@ use std::{sync::Arc, time::Duration};
 use tollgate_ledger::charge::Ask;
 use uuid::Uuid;
 
-/// A call's place among those under way; given back when it is dropped.
-pub(super) struct Slot {
+/// A place among the requests under way; given back when it is dropped.
+pub(crate) struct Slot {
     gateway: Arc<Gateway>,
     node: Arc<KeyNode>,
     held: Option<Held>,
 }
 
-/// Takes a place for a call that may last so long; `None` where nothing counts calls.
-pub(super) async fn enter(cx: Context<'_>, longest: Duration) -> Result<Option<Slot>, GatewayError> {
-    let Some(gateway) = &cx.shared.account else { return Ok(None) };
-    let levels = levels(cx.key);
+/// Takes a place for a call that may last so long; `None` where nothing is limited.
+pub(crate) async fn enter(
+    gateway: &Arc<Gateway>,
+    node: &Arc<KeyNode>,
+    longest: Duration,
+) -> Result<Option<Slot>, GatewayError> {
+    let levels = levels(node);
     let unlimited =
         levels.iter().all(|level| level.requests_per_minute.is_none() && level.concurrent.is_none());
     if unlimited && gateway.ledger.shared().is_none() {
@@ -42,10 +45,10 @@ pub(super) async fn enter(cx: Context<'_>, longest: Duration) -> Result<Option<S
         choices: 1,
         expires: now.saturating_add(gateway.options.hold_ms).saturating_add(longest),
     };
-    let deny = money::deny_on_store_failure(cx.key);
+    let deny = money::deny_on_store_failure(node);
     match gateway.ledger.reserve(&levels, &ask, deny).await {
-        Ok(held) => Ok(Some(Slot { gateway: gateway.clone(), node: cx.key.clone(), held: Some(held) })),
-        Err(refused) => Err(money::not_held(cx.key, &refused)),
+        Ok(held) => Ok(Some(Slot { gateway: gateway.clone(), node: node.clone(), held: Some(held) })),
+        Err(refused) => Err(money::not_held(node, &refused)),
     }
 }
 
