@@ -3,11 +3,7 @@
 
 use crate::support::helm;
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, StatefulSet},
-        core::v1::{PodSpec, PodTemplateSpec},
-        networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
-    },
+    api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use serde::Deserialize;
@@ -52,12 +48,14 @@ impl End {
         End { address: address.parse().unwrap(), ..End::pod("", json!({})) }
     }
 
-    fn of(namespace: &str, template: PodTemplateSpec) -> Self {
-        let labels = template.metadata.and_then(|m| m.labels).unwrap_or_default();
-        let mut end = End { labels, ..End::pod(namespace, json!({})) };
-        let PodSpec { containers, .. } = template.spec.unwrap();
-        let ports = containers.into_iter().flat_map(|c| c.ports.unwrap_or_default());
-        end.ports = ports.filter_map(|p| Some((p.name?, p.container_port))).collect();
+    /// The pods of a Deployment or StatefulSet. Untyped: YAML of today reads modes such as 0440 as text.
+    fn of(namespace: &str, template: &Value) -> Self {
+        let mut end = End::pod(namespace, template["metadata"]["labels"].clone());
+        let containers = template["spec"]["containers"].as_array().into_iter().flatten();
+        for port in containers.flat_map(|c| c["ports"].as_array().into_iter().flatten()) {
+            let number = i32::try_from(port["containerPort"].as_i64().unwrap()).unwrap();
+            end.ports.insert(port["name"].as_str().unwrap().to_owned(), number);
+        }
         end
     }
 
@@ -86,21 +84,14 @@ impl Installation {
         let mut installation = Installation { policies: Vec::new(), pods: BTreeMap::new() };
         for object in all {
             let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-            let template = match object["kind"].as_str() {
-                Some("NetworkPolicy") => {
-                    installation.policies.push(serde_json::from_value(object).unwrap());
-                    continue;
+            match object["kind"].as_str() {
+                Some("NetworkPolicy") => installation.policies.push(serde_json::from_value(object).unwrap()),
+                Some("Deployment" | "StatefulSet") => {
+                    let end = End::of(&namespace, &object["spec"]["template"]);
+                    installation.pods.insert(end.labels["app.kubernetes.io/component"].clone(), end);
                 }
-                Some("Deployment") => {
-                    serde_json::from_value::<Deployment>(object).unwrap().spec.unwrap().template
-                }
-                Some("StatefulSet") => {
-                    serde_json::from_value::<StatefulSet>(object).unwrap().spec.unwrap().template
-                }
-                _ => continue,
-            };
-            let end = End::of(&namespace, template);
-            installation.pods.insert(end.labels["app.kubernetes.io/component"].clone(), end);
+                _ => {}
+            }
         }
         installation
     }
