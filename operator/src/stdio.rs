@@ -2,15 +2,18 @@
 //! first process, and a NetworkPolicy that lets only gateways in.
 //!
 //! Deleted servers take their objects along by owner reference; a server that is not accepted any more (its image was taken
-//! off the list), or that speaks HTTP now, loses them here.
+//! off the list), or that speaks HTTP now, loses them here. What somebody changed is written again; what somebody else made
+//! under such a name is neither taken over nor removed: the server's status names it.
 //!
 //! # Layout
-//! - [`objects`]: what a server needs (pure); [`apply`]: writing and removing it; [`health`]: what became of it
+//! - [`objects`]: what a server needs (pure); [`plan`]: what is to be done about what is there (pure)
+//! - [`apply`]: looking, writing and removing; [`health`]: what became of a server
 //! - [`start`]: the task of the leader
 
 pub mod apply;
 pub mod health;
 pub mod objects;
+pub mod plan;
 mod run;
 
 #[cfg(test)]

@@ -18,16 +18,17 @@
   resources: [events]
   verbs: [create, patch]
 # stdio: McpServers of the kind stdio run as a Deployment behind a Service and a NetworkPolicy: applied (server-side apply of what is
-# not there needs `create` too), deleted when nobody wants them, their health told in the McpServer's status.
+# not there needs `create` too), looked for so that what somebody changed is repaired and what somebody else made is left alone, deleted
+# when nobody wants them, their health told in the McpServer's status.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [list, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
-  verbs: [create, patch, delete]
+  verbs: [list, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [create, patch, delete]
+  verbs: [list, create, patch, delete]
 {{- end -}}
 
 {{- /* What it does in its own namespace. */}}

@@ -12,7 +12,7 @@ use kube::{
     api::{DeleteParams, PostParams},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use tollgate_e2e::{
 };
 use tollgate_operator::{
     inject::{self, Injection},
-    stdio::{Runtime, apply, objects::objects},
+    stdio::{Runtime, apply, objects::objects, plan::Found},
     xds::listen::{self, CertificateFiles},
 };
 
@@ -196,9 +196,11 @@ spec:
     let runtime =
         Runtime { dataplane_image: "tollgate/dataplane:test".into(), namespace: "tollgate-system".into() };
     let made = objects(&servers.get("db").await?, &runtime);
+    let mut written = Vec::new();
     for _ in 0..2 {
+        written.clear();
         for object in &made {
-            apply::write(&client, object).await?;
+            written.push(apply::write(&client, object, false).await?);
         }
     }
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
@@ -216,9 +218,15 @@ spec:
     by_hand["metadata"]["labels"] = template["metadata"]["labels"].clone();
     create(&Api::namespaced(client.clone(), &namespace), &by_hand).await?;
 
-    let wanted: BTreeSet<_> = [(namespace.clone(), "db".to_owned())].into();
-    assert_eq!(apply::remove_others(&client, Some(&namespace), &wanted).await?, 0);
-    assert_eq!(apply::remove_others(&client, Some(&namespace), &BTreeSet::new()).await?, 1);
+    let (mut found, db) = (Found::default(), (namespace.clone(), "db".to_owned()));
+    apply::find(&client, Some(&namespace), &mut found).await?;
+    let children = found.children.get(&db).context("its objects are found")?;
+    assert_eq!(children.get("Deployment"), Some(&apply::print_of(&written[0])), "as they were written");
+    assert_eq!(children.keys().collect::<Vec<_>>(), ["Deployment", "NetworkPolicy", "Service"]);
+    for kind in children.keys() {
+        apply::remove(&client, &db, kind).await?;
+        apply::remove(&client, &db, kind).await?;
+    }
     assert!(deployments.get_opt("mcp-db").await?.is_none());
     Ok(())
 }
@@ -274,5 +282,63 @@ async fn a_running_operator_injects_and_runs_stdio_servers_that_are_allowed() ->
     );
     let args = made.pointer("/spec/initContainers/0/args").context("arguments")?.to_string();
     assert!(args.contains(&format!("https://tollgate-gateway-headless.{namespace}.svc:8443")), "{args}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_hinders_one_stdio_server_hinders_no_other_and_what_others_made_is_left_to_them()
+-> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let operator = ["--dataplane-image=tollgate/dataplane:test", "--allowed-stdio-image=ghcr.io/acme/*"];
+    let options =
+        Options { gateways: 0, operator: operator.map(str::to_owned).to_vec(), ..Options::default() };
+    let plane = ControlPlane::start(cluster, options).await?;
+    let namespace = plane.namespace().to_owned();
+    let server = |name: &str, image: &str| {
+        format!(
+            "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{stdio: {{image: '{image}', command: [serve]}}}}\n---\n"
+        )
+    };
+    let foreign = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: mcp-a, namespace: {namespace}}}\n\
+         spec: {{selector: {{app: mine}}, ports: [{{port: 80}}]}}\n---\n"
+    );
+    cluster.apply(&foreign).await?;
+    cluster.apply(&format!("{}{}", server("a", "ghcr.io/acme/a:1"), server("b", "ghcr.io/acme/b:1"))).await?;
+    let client = cluster.client().await?;
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
+    let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
+    let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
+    let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
+    eventually("the server after it runs", || async { Ok(deployments.get_opt("mcp-b").await?) }).await?;
+    eventually("the status of the first names what is in its way", || async {
+        let message = servers.get("a").await?.status.and_then(|status| status.message).unwrap_or_default();
+        Ok(message.contains("Service mcp-a is there already").then_some(()))
+    })
+    .await?;
+    assert!(deployments.get_opt("mcp-a").await?.is_none());
+
+    // Somebody turns a Service of ours into a way to elsewhere: it leads to the server again.
+    let elsewhere = r#"{"spec": {"type": "ExternalName", "externalName": "evil.example", "clusterIP": "", "clusterIPs": null}}"#;
+    cluster.kubectl(["patch", "service", "-n", &namespace, "mcp-b", "--type=merge", "-p", elsewhere]).await?;
+    let repaired = eventually("it is repaired", || async {
+        let spec = services.get("mcp-b").await?.spec.unwrap_or_default();
+        // The API server keeps the foreign name; in a Service of this type it means nothing.
+        Ok((spec.type_.as_deref() == Some("ClusterIP") && spec.cluster_ip.is_some()).then_some(()))
+    });
+    repaired.await.with_context(|| plane.operator(0).map(|o| o.log().text()).unwrap_or_default())?;
+
+    // An image is withdrawn while the first is still in trouble.
+    cluster.apply(&server("b", "evil/b:1")).await?;
+    eventually("it is gone", || async { Ok(deployments.get_opt("mcp-b").await?.is_none().then_some(())) })
+        .await?;
+    servers.delete("a", &DeleteParams::default()).await?;
+    eventually("what was made for the first goes with it", || async {
+        Ok(policies.get_opt("mcp-a").await?.is_none().then_some(()))
+    })
+    .await?;
+    let theirs = services.get("mcp-a").await?.spec.unwrap_or_default();
+    assert_eq!(theirs.selector, Some([("app".to_owned(), "mine".to_owned())].into()), "theirs is as it was");
     Ok(())
 }

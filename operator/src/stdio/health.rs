@@ -2,7 +2,7 @@
 
 use super::objects::SERVER_LABEL;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use std::collections::BTreeMap;
 
 /// Whether a server runs.
@@ -16,23 +16,6 @@ pub struct Health {
 
 /// The health of all servers, by namespace and name.
 pub type Healths = BTreeMap<(String, String), Health>;
-
-/// Asks for the health of all servers in a namespace (`None`: in all).
-///
-/// # Errors
-/// What the API server says.
-pub async fn ask(client: &Client, namespace: Option<&str>) -> kube::Result<Healths> {
-    let all: Api<Deployment> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    let deployments = all.list(&ListParams::default().labels(SERVER_LABEL)).await?;
-    let of = |d: Deployment| {
-        let server = d.labels().get(SERVER_LABEL)?.clone();
-        Some(((d.namespace()?, server), health(&d)))
-    };
-    Ok(deployments.into_iter().filter_map(of).collect())
-}
 
 /// What a Deployment says of its pod.
 pub fn health(deployment: &Deployment) -> Health {

@@ -1,25 +1,49 @@
-//! The task of the leader: what is wanted is written, what is not is removed, and what became of it is asked for.
+//! The task of the leader: what nobody wants is removed, what is wanted is written, and what became of it is told.
 
 use super::{
     Runtime, apply,
-    health::{self, Healths},
+    health::{Health, Healths, health},
     objects::objects,
+    plan::{self, Found, Memory, ServerName, Wanted, Write, kind},
 };
-use crate::{context::Context, kubernetes::World, leader::WRITE};
-use sha2::{Digest, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
+use crate::{
+    context::Context,
+    kubernetes::World,
+    leader::{Lead, WRITE},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use kube::Client;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
+use tollgate_crds::stdio::child_name;
+use tollgate_proto::Kind;
 
-/// How often health is asked for, and what others removed is looked for.
+/// How often health is asked for, and what others changed or removed is looked for.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long one round may take: a leader that lost its Lease must not write for long.
-const ROUND: Duration = Duration::from_secs(30);
+/// How long looking into one namespace may take.
+const FIND: Duration = Duration::from_secs(15);
 
-/// What was written last, by server: the hash of its objects.
-type Written = BTreeMap<(String, String), [u8; 32]>;
+/// One term of the leader.
+struct Runner {
+    client: Client,
+    lead: Lead,
+    runtime: Runtime,
+    /// The namespaces to look into; `None`: all.
+    namespaces: Vec<Option<String>>,
+    /// The world that `wanted` comes from.
+    seen: Option<Arc<World>>,
+    wanted: Wanted,
+    memory: Memory,
+    /// Why servers are not as they should be.
+    troubles: BTreeMap<ServerName, String>,
+    /// There may be objects that nobody wants.
+    left: bool,
+    healths: watch::Sender<Healths>,
+}
 
 /// Starts the task; it ends when the operator stops. The receiver tells the health of all servers while this replica leads.
 pub fn start(context: Context) -> (JoinHandle<()>, watch::Receiver<Healths>) {
@@ -32,106 +56,190 @@ async fn run(context: Context, healths: watch::Sender<Healths>) {
         tracing::info!("without --dataplane-image no stdio servers are run");
         return;
     };
-    let runtime = Runtime { dataplane_image: image, namespace: context.settings.namespace.clone() };
-    let mut world = context.world.clone();
     let mut lead = context.lead.clone();
     while let Some(Some(_)) = context.stop.run_until_cancelled(lead.wait()).await {
-        let mut written = Written::new();
         // What an earlier term found may be long past.
         healths.send_replace(Healths::new());
-        while context.lead.leads() && !context.stop.is_cancelled() {
-            let now = world.borrow_and_update().clone();
-            if now.synced {
-                let round = round(&context, &runtime, &now, &mut written);
-                match tokio::time::timeout(ROUND, round).await {
-                    Ok(Ok(found)) => drop(healths.send_if_modified(|old| {
-                        let changed = *old != found;
-                        *old = found;
-                        changed
-                    })),
-                    Ok(Err(error)) => tracing::warn!(%error, "stdio servers cannot be brought up to date"),
-                    Err(_) => tracing::warn!("stdio servers are not up to date within {ROUND:?}"),
-                }
-            }
-            let changed = tokio::time::timeout(LOOK, world.changed());
-            match context.stop.run_until_cancelled(changed).await {
-                Some(Ok(Ok(())) | Err(_)) => {}
-                Some(Ok(Err(_))) | None => return,
-            }
+        let runner = Runner::new(&context, image.clone(), healths.clone());
+        if context.stop.run_until_cancelled(runner.run(context.world.clone())).await.is_none() {
+            return;
         }
     }
 }
 
-async fn round(
-    context: &Context,
-    runtime: &Runtime,
-    world: &World,
-    written: &mut Written,
-) -> kube::Result<Healths> {
-    let wanted = wanted(world);
-    written.retain(|name, _| wanted.contains(name));
-    let mut healths = Healths::new();
-    for namespace in namespaces(context) {
-        healths.extend(health::ask(&context.client, namespace.as_deref()).await?);
-    }
-    for name in &wanted {
-        let Some(server) = world.servers.get(name) else { continue };
-        let objects = objects(server, runtime);
-        let hash: [u8; 32] = Sha256::digest(serde_json::to_vec(&objects).unwrap_or_default()).into();
-        // Somebody removed it, or it is another one now.
-        if written.get(name) == Some(&hash) && healths.contains_key(name) {
-            continue;
+// === impl Runner ===
+
+impl Runner {
+    fn new(context: &Context, dataplane_image: String, healths: watch::Sender<Healths>) -> Self {
+        let namespaces = match context.settings.watch_namespaces.as_slice() {
+            [] => vec![None],
+            some => some.iter().cloned().map(Some).collect(),
+        };
+        Runner {
+            client: context.client.clone(),
+            lead: context.lead.clone(),
+            runtime: Runtime { dataplane_image, namespace: context.settings.namespace.clone() },
+            namespaces,
+            seen: None,
+            wanted: Wanted::new(),
+            memory: Memory::default(),
+            troubles: BTreeMap::new(),
+            left: true,
+            healths,
         }
-        for object in &objects {
-            // A write that began while this replica led ends before another one leads.
-            let Some(_permit) = context.lead.permit() else { return Ok(healths) };
-            within(apply::write(&context.client, object)).await?;
-        }
-        tracing::info!(namespace = %name.0, server = %name.1, "a stdio server's objects are written");
-        written.insert(name.clone(), hash);
     }
-    for namespace in namespaces(context) {
-        if let Some(_permit) = context.lead.permit() {
-            let removed =
-                within(apply::remove_others(&context.client, namespace.as_deref(), &wanted)).await?;
-            if removed > 0 {
-                tracing::info!(servers = removed, "objects of stdio servers that nobody wants are removed");
+
+    /// A round at once when something else is wanted, and now and then while anything is; until the term ends.
+    async fn run(mut self, mut world: watch::Receiver<Arc<World>>) {
+        let mut next = Instant::now();
+        while self.lead.leads() {
+            let now = world.borrow_and_update().clone();
+            let changed = now.synced && self.want(&now);
+            if changed || Instant::now() >= next {
+                if self.seen.is_some() && (changed || self.left || !self.wanted.is_empty()) {
+                    self.round().await;
+                }
+                next = Instant::now() + LOOK;
+            }
+            if let Ok(Err(_)) = timeout_at(next, world.changed()).await {
+                return;
             }
         }
     }
-    Ok(healths)
+
+    /// Takes what is wanted now; true when it is something else than before. The world changes with every status that is
+    /// written; most of that says nothing of servers.
+    fn want(&mut self, world: &Arc<World>) -> bool {
+        let is_same = |seen: &Arc<World>| {
+            Arc::ptr_eq(&seen.servers, &world.servers) && Arc::ptr_eq(&seen.compiled, &world.compiled)
+        };
+        if self.seen.as_ref().is_some_and(is_same) {
+            return false;
+        }
+        self.seen = Some(world.clone());
+        let wanted = wanted(world, &self.runtime);
+        let differs = self.wanted != wanted;
+        self.wanted = wanted;
+        differs
+    }
+
+    /// Looks, removes, writes and tells. What fails for one server or one namespace is told, and the others go on.
+    async fn round(&mut self) {
+        let mut found = self.look().await;
+        self.memory.keep(&self.wanted);
+        let plan = plan::plan(&self.wanted, &found, &self.memory);
+        self.left = !plan.remove.is_empty() || !found.unseen.is_empty();
+        for (server, kind) in &plan.remove {
+            let Some(_permit) = self.lead.permit() else { return };
+            let (namespace, name) = server;
+            match within(apply::remove(&self.client, server, kind)).await {
+                Ok(()) => tracing::info!(namespace, server = name, kind, "nobody wants it: removed"),
+                Err(error) => tracing::warn!(namespace, server = name, kind, %error, "it cannot be removed"),
+            }
+        }
+        let mut troubles = BTreeMap::new();
+        for (server, writes) in plan.write {
+            if let Err(trouble) = self.write(&server, writes, &mut found).await {
+                troubles.insert(server, trouble);
+            }
+        }
+        self.tell(troubles, found);
+    }
+
+    async fn look(&self) -> Found {
+        let mut found = Found::default();
+        for namespace in &self.namespaces {
+            let looked = timeout(FIND, apply::find(&self.client, namespace.as_deref(), &mut found)).await;
+            let error = match looked {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {FIND:?}"),
+            };
+            let place = namespace.as_deref().unwrap_or("all namespaces");
+            tracing::warn!(namespace = place, error, "objects of stdio servers cannot be looked for");
+            found.unseen.insert(namespace.clone());
+        }
+        found
+    }
+
+    /// Writes a server's objects; the Deployment last: nothing runs before it is clear who may call it.
+    async fn write(
+        &mut self,
+        server: &ServerName,
+        writes: Vec<Write>,
+        found: &mut Found,
+    ) -> Result<(), String> {
+        for Write { object, ours } in writes.iter().rev() {
+            // A write that began while this replica led ends before another one leads.
+            let Some(_permit) = self.lead.permit() else { return Ok(()) };
+            let written = within(apply::write(&self.client, object, *ours)).await;
+            let written = written.map_err(|error| trouble(server, object, *ours, &error))?;
+            self.memory.wrote(server, object, apply::print_of(&written));
+            if kind(object) == apply::DEPLOYMENT
+                && let Some(deployment) = apply::deployment(&written)
+            {
+                found.healths.insert(server.clone(), health(&deployment));
+            }
+        }
+        tracing::info!(namespace = %server.0, server = %server.1, "a stdio server's objects are written");
+        Ok(())
+    }
+
+    fn tell(&mut self, troubles: BTreeMap<ServerName, String>, found: Found) {
+        for (server, trouble) in &troubles {
+            if self.troubles.get(server) != Some(trouble) {
+                tracing::warn!(namespace = %server.0, server = %server.1, trouble, "a stdio server is not as it should be");
+            }
+        }
+        // What is in a namespace that could not be looked into is as it was, as far as anybody knows.
+        let before = self.healths.borrow().clone().into_iter().filter(|(server, _)| found.lacks(&server.0));
+        let mut healths: Healths = before.chain(found.healths.clone()).collect();
+        for (server, trouble) in &troubles {
+            healths.insert(server.clone(), Health { ready: false, message: trouble.clone() });
+        }
+        healths.retain(|server, _| self.wanted.contains_key(server));
+        self.troubles = troubles;
+        self.healths.send_if_modified(|told| {
+            let differs = *told != healths;
+            *told = healths;
+            differs
+        });
+    }
+}
+
+/// Why an object could not be written, for people.
+fn trouble(server: &ServerName, object: &Value, ours: bool, error: &kube::Error) -> String {
+    let (kind, name) = (kind(object), child_name(&server.1));
+    match error {
+        kube::Error::Api(status) if status.code == 409 && !ours => format!(
+            "{kind} {name} is there already and was not made for this server: delete it, or give the server another name"
+        ),
+        kube::Error::Api(status) => format!("{kind} {name} cannot be written: {}", status.message),
+        other => format!("{kind} {name} cannot be written: {other}"),
+    }
 }
 
 /// A write, within the time that a leader's writes may take.
 async fn within<T>(write: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
-    match tokio::time::timeout(WRITE, write).await {
+    match timeout(WRITE, write).await {
         Ok(written) => written,
         Err(_) => Err(kube::Error::Service(format!("no answer within {WRITE:?}").into())),
     }
 }
 
-/// The servers that are to run: accepted ones with `spec.stdio`. One whose Secret is missing runs as well: its pod waits for it.
-fn wanted(world: &World) -> BTreeSet<(String, String)> {
-    let accepted = world
-        .compiled
-        .statuses
-        .iter()
-        .filter(|s| s.kind == tollgate_proto::Kind::McpServer && s.is_accepted());
-    accepted
-        .map(|s| (s.namespace.clone(), s.name.clone()))
-        .filter(|name| {
-            world
-                .servers
-                .get(name)
-                .is_some_and(|s| s.spec.stdio.is_some() && s.metadata.deletion_timestamp.is_none())
-        })
-        .collect()
-}
-
-/// The namespaces to look at; `None`: all.
-fn namespaces(context: &Context) -> Vec<Option<String>> {
-    match context.settings.watch_namespaces.as_slice() {
-        [] => vec![None],
-        some => some.iter().cloned().map(Some).collect(),
-    }
+/// What is to be there: the objects of accepted servers with `spec.stdio`. One whose Secret is missing runs as well: its pod
+/// waits for it.
+fn wanted(world: &World, runtime: &Runtime) -> Wanted {
+    let statuses = world.compiled.statuses.iter();
+    let accepted = statuses.filter(|s| s.kind == Kind::McpServer && s.is_accepted());
+    let names = accepted.map(|s| (s.namespace.clone(), s.name.clone()));
+    let of = |name: ServerName| {
+        let server = world.servers.get(&name)?;
+        let objects = match server.metadata.deletion_timestamp {
+            None => objects(server, runtime),
+            Some(_) => Vec::new(),
+        };
+        (!objects.is_empty()).then_some((name, objects))
+    };
+    names.filter_map(of).collect()
 }

@@ -1,6 +1,11 @@
 //! A server's objects, field by field where a mistake would be a hole.
 
-use super::{Runtime, health::health, objects::objects};
+use super::{
+    Runtime,
+    health::health,
+    objects::objects,
+    plan::{Found, Memory, Plan, Print, ServerName, Wanted, Write, plan, print},
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 use tollgate_crds::api::McpServer;
@@ -118,4 +123,93 @@ fn health_is_told_in_words() {
     assert_eq!(failed.message, format!("its pod is not ready: quota exceeded {more}"));
     let silent = health(&deployment(json!({"observedGeneration": 2})));
     assert_eq!(silent.message, format!("its pod is not ready {more}"));
+}
+
+/// What is wanted, what is there, and what was written.
+#[derive(Default)]
+struct Stage {
+    wanted: Wanted,
+    found: Found,
+    memory: Memory,
+}
+
+impl Stage {
+    fn want(&mut self, name: &str) -> ServerName {
+        let server = ("team-a".to_owned(), name.to_owned());
+        let object = |kind: &str| json!({"kind": kind, "metadata": {"name": name}});
+        self.wanted.insert(server.clone(), vec![object("Deployment"), object("Service")]);
+        server
+    }
+
+    /// Everything that is planned is done.
+    fn carry_out(&mut self) -> Plan {
+        let plan = self.plan();
+        for (server, kind) in &plan.remove {
+            self.found.children.get_mut(server).unwrap().remove(kind);
+        }
+        self.found.children.retain(|_, kinds| !kinds.is_empty());
+        for (server, writes) in &plan.write {
+            for Write { object, .. } in writes {
+                let answer = print(&json!(["answer", object]));
+                self.memory.wrote(server, object, answer);
+                self.there(server, object["kind"].as_str().unwrap(), answer);
+            }
+        }
+        plan
+    }
+
+    fn there(&mut self, server: &ServerName, kind: &str, print: Print) {
+        self.found.children.entry(server.clone()).or_default().insert(kind.to_owned(), print);
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&self.wanted, &self.found, &self.memory)
+    }
+}
+
+#[test]
+fn what_is_as_it_was_written_is_left_alone_and_what_somebody_changed_is_not() {
+    let mut stage = Stage::default();
+    let db = stage.want("db");
+    let first = stage.carry_out();
+    assert_eq!(first.write.len(), 1);
+    assert!(
+        first.write[0].1.iter().all(|write| !write.ours),
+        "nothing of ours is overwritten that is not there"
+    );
+    assert_eq!(stage.carry_out(), Plan::default());
+    // Somebody changes the Service, or removes it.
+    stage.there(&db, "Service", [7; 32]);
+    let repair = stage.carry_out();
+    let [Write { object, ours: true }] = &repair.write[0].1[..] else { panic!("{repair:?}") };
+    assert_eq!(object["kind"], "Service");
+    stage.found.children.get_mut(&db).unwrap().remove("Service");
+    let again = stage.carry_out();
+    let [Write { object, ours: false }] = &again.write[0].1[..] else { panic!("{again:?}") };
+    assert_eq!(object["kind"], "Service");
+    // Something else is wanted: that alone is written.
+    stage.wanted.get_mut(&db).unwrap()[0]["spec"] = json!(2);
+    assert_eq!(stage.carry_out().write[0].1.len(), 1);
+    // Another leader knows nothing of what was written.
+    stage.memory = Memory::default();
+    assert!(stage.carry_out().write[0].1.iter().all(|write| write.ours));
+    assert_eq!(stage.carry_out(), Plan::default());
+}
+
+#[test]
+fn what_nobody_wants_goes_and_a_namespace_that_cannot_be_seen_stays_as_it_is() {
+    let mut stage = Stage::default();
+    let (db, gone) = (stage.want("db"), stage.want("gone"));
+    stage.carry_out();
+    stage.wanted.remove(&gone);
+    stage.found.unseen.insert(Some("team-b".into()));
+    stage.wanted.insert(("team-b".into(), "x".into()), vec![json!({"kind": "Service"})]);
+    let plan = stage.carry_out();
+    assert_eq!(plan.remove, [(gone.clone(), "Deployment".to_owned()), (gone, "Service".to_owned())]);
+    assert!(plan.write.is_empty());
+    stage.found.unseen = [None].into();
+    stage.there(&db, "Service", [7; 32]);
+    assert_eq!(stage.plan(), Plan::default(), "nobody knows what is there");
+    stage.found.unseen.clear();
+    assert_eq!(stage.plan().write.len(), 2);
 }
