@@ -39,7 +39,11 @@ async fn of_five_thousand_keys_one_change_is_one_small_resource() {
         object("VirtualKey", format!("k{n}"), spec)
     };
     let route = |n: usize| {
-        object("ProviderRoute", format!("r{n}"), json!({"backends": [{"name": "main", "anthropic": {}}]}))
+        object(
+            "ProviderRoute",
+            format!("r{n}"),
+            json!({"backends": [{"name": "main", "anthropic": {}, "endpoint": "https://x.example.com"}]}),
+        )
     };
     let server = |n: usize| {
         object(

@@ -227,7 +227,7 @@ fn what_only_platform_namespaces_may_do_is_refused_elsewhere_before_it_is_applie
     says(
         &report,
         &[
-            "all.yaml:36: VirtualKey tenant/mint: Forbidden: spec.parentRef: tenant is no platform namespace: a key needs a parent",
+            "VirtualKey tenant/mint: Forbidden: spec.parentRef: tenant is no platform namespace: a key needs a parent",
             "McpServer tenant/all: Forbidden: spec.allowedNamespaces: tenant is no platform namespace",
             "2 manifests are refused",
         ],

@@ -460,7 +460,7 @@ fn a_namespaces_label_decides_whether_its_keys_may_have_a_parent_elsewhere() {
 
 #[test]
 fn a_refused_route_of_ones_own_hides_an_exported_one() {
-    let good = json!({"allowedNamespaces": "All", "backends": [{"name": "b", "anthropic": {}}]});
+    let good = json!({"allowedNamespaces": "All", "backends": [{"name": "b", "anthropic": {}, "endpoint": "https://x.example.com"}]});
     let bad = json!({"backends": [{"name": "b", "anthropic": {}, "endpoint": "http://169.254.169.254"}]});
     let mut cluster = Cluster::new(vec![route("platform", "openai", good), route("tenant", "openai", bad)]);
     let world = cluster.0.world();
