@@ -55,7 +55,7 @@ pub fn compile(input: &Input) -> Compiled {
     let servers = servers::compile(&index, &mut resources);
     index.refuse(routes.iter().chain(&servers));
     for status in statuses.iter().chain(&routes).chain(&servers) {
-        add_tombstone(status, &mut resources);
+        add_tombstone(&index, status, &mut resources);
     }
     statuses.extend(routes::fallbacks(&index, routes));
     statuses.extend(servers);
@@ -66,15 +66,16 @@ pub fn compile(input: &Input) -> Compiled {
     Compiled { resources, statuses }
 }
 
-/// What is not accepted keeps its name, so that no other object is used in its place.
-fn add_tombstone(status: &Status, resources: &mut Resources) {
+/// What is not accepted keeps its name wherever it had it, so that no other object is used in its place.
+fn add_tombstone(index: &Index<'_>, status: &Status, resources: &mut Resources) {
     // A duplicate's name is the first one's; what is no name could not be asked for.
     if status.is_accepted() || status.problems.iter().any(|p| p.field.starts_with("metadata.")) {
         return;
     }
+    let export = index.export_of_refused(&status.id());
     match status.kind {
-        Kind::ProviderRoute => drop(resources.insert(routes::tombstone(status))),
-        Kind::McpServer => drop(resources.insert(servers::tombstone(status))),
+        Kind::ProviderRoute => drop(resources.insert(routes::tombstone(status, export))),
+        Kind::McpServer => drop(resources.insert(servers::tombstone(status, export))),
         Kind::VirtualKey | Kind::Secret | Kind::TokenIssuer | Kind::SealingKeys => {}
     }
 }

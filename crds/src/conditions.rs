@@ -47,6 +47,8 @@ pub mod reasons {
     pub const PARENT_NOT_FOUND: &str = "ParentNotFound";
     /// `ResolvedRefs`: a key further up the tree has no parent, or a circle of them, and so this one is denied too.
     pub const PARENT_DENIED: &str = "ParentDenied";
+    /// `ResolvedRefs`: something that only objects of platform namespaces may do does not count for this one.
+    pub const PLATFORM_ONLY: &str = "PlatformNamespacesOnly";
     /// `ResolvedRefs`: an object in another namespace has not agreed to be used from this one.
     pub const NOT_ALLOWED: &str = "NotAllowedByNamespace";
     /// `ResolvedRefs`: a ProviderRoute does not exist.
@@ -75,7 +77,7 @@ pub mod reasons {
     pub const EXPIRED: &str = "Expired";
 
     /// All of them.
-    pub const ALL: [&str; 24] = [
+    pub const ALL: [&str; 25] = [
         ACCEPTED,
         INVALID,
         NOT_SUPPORTED,
@@ -88,6 +90,7 @@ pub mod reasons {
         SECRET_NOT_FOUND,
         PARENT_NOT_FOUND,
         PARENT_DENIED,
+        PLATFORM_ONLY,
         NOT_ALLOWED,
         ROUTE_NOT_FOUND,
         SERVER_NOT_FOUND,

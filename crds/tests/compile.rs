@@ -10,6 +10,8 @@ mod cases;
 mod documents;
 #[path = "compile/outcomes.rs"]
 mod outcomes;
+#[path = "compile/platforms.rs"]
+mod platforms;
 #[path = "compile/properties.rs"]
 mod properties;
 #[path = "compile/remedies.rs"]

@@ -92,14 +92,13 @@ impl fmt::Debug for ObjectId {
 // === impl Export ===
 
 impl Export {
-    /// Whether an object of `own` namespace with this export is visible from `namespace`.
-    pub fn allows(&self, own: &str, namespace: &str) -> bool {
-        own == namespace
-            || match self {
-                Export::Same => false,
-                Export::All => true,
-                Export::Namespaces(list) => list.iter().any(|n| n == namespace),
-            }
+    /// Whether an object with this export is visible from `namespace`, another than its own.
+    pub fn reaches(&self, namespace: &str) -> bool {
+        match self {
+            Export::Same => false,
+            Export::All => true,
+            Export::Namespaces(list) => list.iter().any(|n| n == namespace),
+        }
     }
 }
 

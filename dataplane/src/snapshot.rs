@@ -2,6 +2,7 @@
 
 use crate::model::{Key, ObjectId, Route, SealingKeys, Server, TokenIssuer, key::Logging};
 use std::{collections::HashMap, sync::Arc};
+use tollgate_proto::names::{self, MAX_DEPTH};
 
 /// All configuration in force at one moment.
 #[derive(Debug, Default)]
@@ -99,7 +100,7 @@ impl Snapshot {
 
     /// The route `name` as seen from `namespace`: its own first, then those exported to it.
     pub fn route(&self, namespace: &str, name: &str) -> Option<&Arc<Route>> {
-        visible(self.routes.get(name)?, namespace, |r| (r.id.namespace(), &r.export))
+        names::meant(self.routes.get(name)?, namespace, |r| (r.id.namespace(), r.export.reaches(namespace)))
     }
 
     /// The routes seen from `namespace`, one a name.
@@ -114,27 +115,11 @@ impl Snapshot {
 
     /// The MCP server `name` as seen from `namespace`.
     pub fn server(&self, namespace: &str, name: &str) -> Option<&Arc<Server>> {
-        visible(self.servers.get(name)?, namespace, |s| (s.id.namespace(), &s.export))
+        names::meant(self.servers.get(name)?, namespace, |s| (s.id.namespace(), s.export.reaches(namespace)))
     }
 }
 
-/// Picks the own namespace's object, else the exported one that is first by namespace (so that all gateways agree).
-fn visible<'a, T>(
-    all: &'a [Arc<T>],
-    namespace: &str,
-    of: impl Fn(&T) -> (&str, &crate::model::Export),
-) -> Option<&'a Arc<T>> {
-    let seen = all.iter().filter(|x| {
-        let (own, export) = of(x);
-        export.allows(own, namespace)
-    });
-    seen.min_by(|a, b| (of(a).0 != namespace, of(a).0).cmp(&(of(b).0 != namespace, of(b).0)))
-}
-
 // === impl KeyNode ===
-
-/// The most levels of a key tree.
-pub const MAX_DEPTH: usize = 8;
 
 impl KeyNode {
     fn resolve(key: &Arc<Key>, index: &HashMap<ObjectId, Arc<Key>>) -> Self {

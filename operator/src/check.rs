@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Allow endpoints at private and cluster addresses.
     #[arg(long)]
     allow_private_endpoints: bool,
+    /// Namespace whose exports count, as the operator's --platform-namespace (repeatable, its own namespace too); all when left out.
+    #[arg(long = "platform-namespace", value_name = "NAME")]
+    platform_namespaces: Vec<String>,
     /// Names that lead nowhere are errors too. Without it they are told only: Secrets often stand elsewhere.
     #[arg(long)]
     resolve: bool,
@@ -60,7 +63,9 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
 }
 
 fn read(args: &Args) -> anyhow::Result<(Input, Vec<FileProblem>, Others)> {
-    let mut input = Input { options: options(args), ..Input::default() };
+    let platforms = &args.platform_namespaces;
+    let platforms = (!platforms.is_empty()).then(|| platforms.iter().cloned().collect());
+    let mut input = Input { options: options(args), platforms, ..Input::default() };
     let mut problems = Vec::new();
     let mut others = Others::default();
     // In a cluster nothing is expanded, and so nothing is missing.

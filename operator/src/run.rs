@@ -71,6 +71,9 @@ pub(crate) struct Args {
     /// The audience that ServiceAccount tokens must have, here and at gateways.
     #[arg(long, default_value = "tollgate", value_name = "NAME")]
     audience: String,
+    /// Namespace, beside the operator's own, whose exports to other namespaces count and whose keys may be anonymous (repeatable).
+    #[arg(long = "platform-namespace", value_name = "NAME")]
+    platform_namespaces: Vec<String>,
     /// Allow endpoints at private and cluster addresses.
     #[arg(long)]
     allow_private_endpoints: bool,
@@ -276,7 +279,8 @@ impl Args {
             ..CompileOptions::CLUSTER
         };
         let stdio = StdioRules { images: self.allowed_stdio_images.clone(), local: None };
-        Input { options, stdio, ..Input::default() }
+        let platforms = self.platform_namespaces.iter().chain([&self.namespace]).cloned().collect();
+        Input { options, stdio, platforms: Some(platforms), ..Input::default() }
     }
 
     fn leader(&self) -> leader::Options {

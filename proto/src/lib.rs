@@ -5,6 +5,7 @@
 //! - [`address`]: which addresses are private
 //! - [`mod@discovery`]: the streams between operator and data plane, generated; services by the features `client` and `server`
 //! - [`glob`]: what the patterns of resources mean
+//! - [`names`]: which object a name means
 //! - [`v1`]: the messages of `proto/tollgate/v1/resources.proto`, generated
 //! - [`resource`]: a resource: its kind, name, bytes and version
 //! - [`resources`]: a set of resources
@@ -12,6 +13,7 @@
 pub mod address;
 pub mod discovery;
 pub mod glob;
+pub mod names;
 pub mod resource;
 pub mod resources;
 

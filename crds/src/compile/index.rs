@@ -7,30 +7,31 @@ use crate::{
     stdio::StdioRules,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use tollgate_proto::{Kind, ResourceId, v1};
+use tollgate_proto::{Kind, ResourceId, names, v1};
 
 /// The objects that are readable and the only ones of their name.
 pub(super) struct Index<'a> {
     options: Options,
     stdio: &'a StdioRules,
     by_id: BTreeMap<ResourceId, &'a Object>,
-    /// The same by kind and name, in the order of their namespaces.
+    /// Those that are not accepted: they keep their names.
+    refused: BTreeMap<ResourceId, &'a Object>,
+    /// Both by kind and name, in the order of their namespaces.
     by_name: BTreeMap<(Kind, &'a str), Vec<&'a Object>>,
-    /// Objects that are there and not accepted, for better words.
-    refused: BTreeSet<ResourceId>,
     /// Secrets that could not be read, with the reason in words.
     broken_secrets: BTreeMap<ResourceId, String>,
     namespaces: BTreeMap<&'a str, BTreeMap<String, String>>,
+    platforms: Option<&'a BTreeSet<String>>,
 }
 
 /// An object as found by a name in another one.
 pub(super) enum Found<'a> {
     /// It is there, and may be used.
     Object(&'a Object),
-    /// It is there, but in a namespace that has not agreed.
-    NotAllowed,
-    /// It is there, but not accepted.
-    Refused,
+    /// It is there, but in namespaces that have not agreed; or one has whose exports do not count: this object of it.
+    NotAllowed(Option<&'a Object>),
+    /// This is it, but it is not accepted.
+    Refused(&'a Object),
     /// It is not there.
     Nothing,
 }
@@ -49,10 +50,11 @@ impl<'a> Index<'a> {
             options: input.options,
             stdio: &input.stdio,
             by_id: BTreeMap::new(),
+            refused: BTreeMap::new(),
             by_name: BTreeMap::new(),
-            refused: BTreeSet::new(),
             broken_secrets: BTreeMap::new(),
             namespaces: namespaces(input),
+            platforms: input.platforms.as_ref(),
         };
         let mut first: BTreeMap<ResourceId, &Object> = BTreeMap::new();
         for object in ordered {
@@ -65,7 +67,7 @@ impl<'a> Index<'a> {
             }
             first.insert(id.clone(), object);
             status.problems.extend(check::object_name(object));
-            if let Body::Unreadable(problems) = &object.body {
+            if let Body::Unreadable(problems, _) = &object.body {
                 status.problems.extend(problems.iter().cloned());
             }
             if !status.is_accepted() {
@@ -73,7 +75,7 @@ impl<'a> Index<'a> {
                     let words: Vec<_> = status.problems.iter().map(ToString::to_string).collect();
                     index.broken_secrets.insert(id.clone(), words.join("; "));
                 }
-                index.refused.insert(id);
+                index.refused.insert(id, object);
                 statuses.push(status);
                 continue;
             }
@@ -82,21 +84,19 @@ impl<'a> Index<'a> {
             }
             index.by_id.insert(id, object);
         }
-        for object in index.by_id.values() {
+        for object in first.into_values() {
             index.by_name.entry((object.kind, &object.name)).or_default().push(object);
         }
         index
     }
 
-    /// Takes the objects out that turned out not to be acceptable: nobody finds them any more.
+    /// Takes the objects out that turned out not to be acceptable. They keep their names, so that no other is found in their place.
     pub(super) fn refuse<'s>(&mut self, statuses: impl IntoIterator<Item = &'s Status>) {
         for status in statuses.into_iter().filter(|s| !s.is_accepted()) {
             let id = status.id();
-            let Some(object) = self.by_id.remove(&id) else { continue };
-            if let Some(namesakes) = self.by_name.get_mut(&(object.kind, object.name.as_str())) {
-                namesakes.retain(|o| o.namespace != object.namespace);
+            if let Some(object) = self.by_id.remove(&id) {
+                self.refused.insert(id, object);
             }
-            self.refused.insert(id);
         }
     }
 
@@ -141,44 +141,45 @@ impl<'a> Index<'a> {
             .ok_or_else(|| format!("{who} has no key `{}`", secret.key))
     }
 
-    /// The object that `name` means in `namespace`: its own, even when that is not accepted, else the first by namespace among
-    /// those exported to it. The data plane's snapshot has the same rule.
+    /// The object that `name` means in `namespace`, by the rule of [`names::meant`]; one that is not accepted still hides those after it.
     pub(super) fn find(&self, kind: Kind, namespace: &str, name: &str) -> Found<'a> {
         let namesakes = self.by_name.get(&(kind, name)).map_or(&[][..], Vec::as_slice);
-        let own = namesakes.iter().find(|o| o.namespace == namespace);
-        let exported = || namesakes.iter().find(|o| self.exports_to(o, namespace));
-        match own {
-            Some(object) => return Found::Object(object),
-            None if self.refused.contains(&ResourceId::new(kind, namespace, name)) => return Found::Refused,
-            None => {}
-        }
-        match exported() {
-            Some(object) => Found::Object(object),
-            None if namesakes.is_empty() => Found::Nothing,
-            None => Found::NotAllowed,
+        let exported = |o: &Object| self.is_platform(&o.namespace) && self.exports_to(o, namespace);
+        let meant = names::meant(namesakes.iter().copied(), namespace, |o| (&o.namespace, exported(o)));
+        match meant {
+            Some(object) => self.standing(object),
+            None if namesakes.iter().all(|o| self.is_refused(o)) => Found::Nothing,
+            None => Found::NotAllowed(namesakes.iter().copied().find(|o| self.exports_to(o, namespace))),
         }
     }
 
-    /// The object `namespace/name` as named from another namespace.
+    /// The object `namespace/name` as named from another namespace. That its namespace is named as well leaves no doubt which is
+    /// meant, so any namespace's consent counts.
     pub(super) fn find_in(&self, kind: Kind, from: &str, namespace: &str, name: &str) -> Found<'a> {
-        let id = ResourceId::new(kind, namespace, name);
-        match self.by_id.get(&id) {
-            Some(object) if namespace == from || self.exports_to(object, from) => Found::Object(object),
-            Some(_) => Found::NotAllowed,
-            None if namespace == from && self.refused.contains(&id) => Found::Refused,
-            None => Found::Nothing,
+        let namesakes = self.by_name.get(&(kind, name)).map_or(&[][..], Vec::as_slice);
+        match namesakes.iter().find(|o| o.namespace == namespace) {
+            Some(object) if namespace == from || self.exports_to(object, from) => self.standing(object),
+            Some(object) if !self.is_refused(object) => Found::NotAllowed(None),
+            Some(_) | None => Found::Nothing,
         }
+    }
+
+    fn standing(&self, object: &'a Object) -> Found<'a> {
+        if self.is_refused(object) { Found::Refused(object) } else { Found::Object(object) }
+    }
+
+    fn is_refused(&self, object: &Object) -> bool {
+        self.refused.contains_key(&ResourceId::new(object.kind, &object.namespace, &object.name))
+    }
+
+    /// Whether the objects of a namespace may act on others: have exports found by name, and take callers without a credential.
+    pub(super) fn is_platform(&self, namespace: &str) -> bool {
+        self.platforms.is_none_or(|platforms| platforms.contains(namespace))
     }
 
     /// Whether an object has agreed to be used from `namespace`.
     fn exports_to(&self, object: &Object, namespace: &str) -> bool {
-        let allowed = match &object.body {
-            Body::VirtualKey(key) => &key.spec.allowed_namespaces,
-            Body::ProviderRoute(route) => &route.spec.allowed_namespaces,
-            Body::McpServer(server) => &server.spec.allowed_namespaces,
-            Body::Secret(_) | Body::Unreadable(_) => return false,
-        };
-        match allowed {
+        match object.body.export() {
             AllowedNamespaces::Same => false,
             AllowedNamespaces::All => true,
             AllowedNamespaces::Selector(selector) => {
@@ -187,8 +188,32 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// `allowedNamespaces` for the wire, its selector resolved to the namespaces that have keys.
+    /// What there is to say of an export that does not count.
+    pub(super) fn vain_export(&self, object: &Object) -> Option<Problem> {
+        let namespace = &object.namespace;
+        if self.is_platform(namespace) || *object.body.export() == AllowedNamespaces::Same {
+            return None;
+        }
+        let message = format!(
+            "does not count: {namespace} is no platform namespace, and names that any namespace could export would be anybody's \
+             to take. The {} is in force in {namespace} alone; whoever runs the operator names platform namespaces with \
+             --platform-namespace",
+            object.kind
+        );
+        Some(Problem::reference(reasons::PLATFORM_ONLY, "spec.allowedNamespaces", message))
+    }
+
+    /// The export of an object that is not accepted, for the wire.
+    pub(super) fn export_of_refused(&self, id: &ResourceId) -> Option<v1::Export> {
+        let object = self.refused.get(id)?;
+        self.export(&object.namespace, object.body.export())
+    }
+
+    /// `allowedNamespaces` for the wire: nothing where it does not count, its selector resolved to the namespaces that have keys.
     pub(super) fn export(&self, own: &str, allowed: &AllowedNamespaces) -> Option<v1::Export> {
+        if !self.is_platform(own) {
+            return None;
+        }
         let to = match allowed {
             AllowedNamespaces::Same => return None,
             AllowedNamespaces::All => v1::export::To::All(true),

@@ -2,10 +2,14 @@
 
 use super::status::Problem;
 use crate::{
-    api::{McpServer, ProviderRoute, VirtualKey},
+    api::{AllowedNamespaces, McpServer, ProviderRoute, VirtualKey},
     stdio::StdioRules,
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 use tollgate_proto::Kind;
 
 /// Everything a compilation depends on.
@@ -20,6 +24,8 @@ pub struct Input {
     pub options: Options,
     /// What may be run for `spec.stdio`.
     pub stdio: StdioRules,
+    /// The namespaces whose exports count, and whose keys may be anonymous. `None`: all, as where one person writes all manifests.
+    pub platforms: Option<BTreeSet<String>>,
 }
 
 /// What the operator's or the gateway's own configuration says.
@@ -80,8 +86,8 @@ pub enum Body {
     McpServer(Arc<McpServer>),
     /// A Secret.
     Secret(Arc<SecretData>),
-    /// It could not be read, and why.
-    Unreadable(Vec<Problem>),
+    /// It could not be read, and why; its export, where that alone could be.
+    Unreadable(Vec<Problem>, AllowedNamespaces),
 }
 
 /// The entries of a Secret. Its `Debug` prints no content.
@@ -117,6 +123,21 @@ impl Object {
             self.namespace.as_str(),
             self.name.as_str(),
         )
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    /// To whom the object is exported.
+    pub(super) fn export(&self) -> &AllowedNamespaces {
+        match self {
+            Body::VirtualKey(key) => &key.spec.allowed_namespaces,
+            Body::ProviderRoute(route) => &route.spec.allowed_namespaces,
+            Body::McpServer(server) => &server.spec.allowed_namespaces,
+            Body::Unreadable(_, export) => export,
+            Body::Secret(_) => &AllowedNamespaces::Same,
+        }
     }
 }
 

@@ -167,7 +167,7 @@ impl Compiler<'_, '_> {
             parent_ref: None,
             token_sha256,
             previous_token_until,
-            anonymous: spec.anonymous,
+            anonymous: self.anonymous(spec),
             team,
             default_route: spec.default_route.clone().unwrap_or_default(),
             models: spec.models.as_ref().map(|rules| self.models(rules)),
@@ -191,6 +191,19 @@ impl Compiler<'_, '_> {
             resets: Vec::new(),
             service_accounts: self.service_accounts(spec),
         }
+    }
+
+    /// Callers without a credential belong to no namespace, so only the platform's key may take them, with all that they say.
+    fn anonymous(&mut self, spec: &VirtualKeySpec) -> bool {
+        let namespace = &self.object.namespace;
+        let counts = self.index.is_platform(namespace);
+        if spec.anonymous && !counts {
+            let message = format!(
+                "does not count: {namespace} is no platform namespace; the key is nobody's without a credential"
+            );
+            self.problems.push(Problem::reference(reasons::PLATFORM_ONLY, "spec.anonymous", message));
+        }
+        spec.anonymous && counts
     }
 
     /// The hashes of the token and, while a rotation's overlap lasts, of the one before it, and until when that is valid.
@@ -483,12 +496,12 @@ impl References<'_, '_> {
         let namespace = &self.object.namespace;
         let (reason, message) = match self.index.find(Kind::McpServer, namespace, name) {
             Found::Object(_) => return,
-            Found::NotAllowed => (
+            Found::NotAllowed(_) => (
                 reasons::NOT_ALLOWED,
                 format!("McpServer `{name}` exists in other namespaces only, and none allows {namespace}"),
             ),
-            Found::Refused => {
-                (reasons::SERVER_NOT_FOUND, format!("McpServer {namespace}/{name} is not accepted"))
+            Found::Refused(server) => {
+                (reasons::SERVER_NOT_FOUND, format!("McpServer {}/{name} is not accepted", server.namespace))
             }
             Found::Nothing => {
                 (reasons::SERVER_NOT_FOUND, format!("McpServer {namespace}/{name} does not exist"))

@@ -17,7 +17,7 @@ pub fn secrets(body: &Body) -> Vec<SecretKeyRef> {
         Body::McpServer(server) => {
             server.spec.auth.iter().map(|auth| auth.header.secret_ref.clone()).collect()
         }
-        Body::Secret(_) | Body::Unreadable(_) => Vec::new(),
+        Body::Secret(_) | Body::Unreadable(..) => Vec::new(),
     }
 }
 

@@ -32,10 +32,11 @@ pub(super) fn compile(index: &Index<'_>, resources: &mut Resources) -> Vec<Statu
 
 /// What stands in the place of a route that is not accepted: it serves nothing, and hides the exported routes of its name.
 /// Otherwise a slip in a manifest would send a namespace's requests elsewhere.
-pub(super) fn tombstone(status: &Status) -> v1::ProviderRoute {
+pub(super) fn tombstone(status: &Status, allowed_namespaces: Option<v1::Export>) -> v1::ProviderRoute {
     v1::ProviderRoute {
         namespace: status.namespace.clone(),
         name: status.name.clone(),
+        allowed_namespaces,
         off: status.refusal(),
         ..v1::ProviderRoute::default()
     }
@@ -65,12 +66,12 @@ pub(super) fn missing_route(
 ) -> Option<Problem> {
     let (reason, message) = match index.find(Kind::ProviderRoute, namespace, name) {
         Found::Object(_) => return None,
-        Found::NotAllowed => (
+        Found::NotAllowed(_) => (
             reasons::NOT_ALLOWED,
             format!("ProviderRoute `{name}` exists in other namespaces only, and none allows {namespace}"),
         ),
-        Found::Refused => {
-            (reasons::ROUTE_NOT_FOUND, format!("ProviderRoute {namespace}/{name} is not accepted"))
+        Found::Refused(route) => {
+            (reasons::ROUTE_NOT_FOUND, format!("ProviderRoute {}/{name} is not accepted", route.namespace))
         }
         Found::Nothing => {
             (reasons::ROUTE_NOT_FOUND, format!("ProviderRoute {namespace}/{name} does not exist"))
@@ -92,6 +93,7 @@ impl Compiler<'_, '_> {
     fn route(&mut self, route: &ProviderRoute) -> v1::ProviderRoute {
         let spec = &route.spec;
         self.problems.extend(spec.not_supported_yet().into_iter().map(Problem::from));
+        self.problems.extend(self.index.vain_export(self.object));
         let models = spec.models.iter().enumerate().map(|(i, m)| self.model(i, m)).collect();
         let backends = spec.backends.iter().enumerate().map(|(i, b)| self.backend(i, b)).collect();
         self.problems.unique("models", "name", spec.models.iter().map(|m| m.name.as_str()));

@@ -46,10 +46,11 @@ pub(super) fn compile(index: &Index<'_>, resources: &mut Resources) -> Vec<Statu
 }
 
 /// What stands in the place of a server that is not accepted: it has no tools, and hides the exported servers of its name.
-pub(super) fn tombstone(status: &Status) -> v1::McpServer {
+pub(super) fn tombstone(status: &Status, allowed_namespaces: Option<v1::Export>) -> v1::McpServer {
     v1::McpServer {
         namespace: status.namespace.clone(),
         name: status.name.clone(),
+        allowed_namespaces,
         off: status.refusal(),
         ..v1::McpServer::default()
     }
@@ -68,6 +69,7 @@ impl Compiler<'_, '_> {
     fn server(&mut self, server: &McpServer) -> v1::McpServer {
         let spec = &server.spec;
         self.problems.extend(spec.not_supported_yet().into_iter().map(Problem::from));
+        self.problems.extend(self.index.vain_export(self.object));
         self.transport(server);
         for (i, pattern) in spec.tools.allow.iter().enumerate() {
             self.problems.checked(format!("spec.tools.allow[{i}]"), check::plain_pattern(pattern));

@@ -7,10 +7,8 @@ use super::{
 };
 use crate::{api::ObjectRef, conditions::reasons};
 use std::collections::BTreeMap;
+pub use tollgate_proto::names::MAX_DEPTH;
 use tollgate_proto::{Kind, ResourceId, v1};
-
-/// The most keys on a path to the root, the key itself included. The data plane's snapshot has the same limit.
-pub const MAX_DEPTH: usize = 8;
 
 /// Where a key's `parentRef` leads.
 pub(super) enum Parent {
@@ -33,27 +31,42 @@ pub(super) fn parent(index: &Index<'_>, object: &Object, parent: Option<&ObjectR
         None => index.find(Kind::VirtualKey, from, name),
         Some(namespace) => index.find_in(Kind::VirtualKey, from, namespace, name),
     };
-    let there = v1::ObjectRef { namespace: namespace.as_ref().unwrap_or(from).clone(), name: name.clone() };
-    let who = shown(Kind::VirtualKey, &there.namespace, name);
+    let who = |namespace: &str| shown(Kind::VirtualKey, namespace, name);
+    let at = namespace.as_ref().unwrap_or(from);
     let (reason, message) = match found {
-        Found::Object(parent) => {
-            return Parent::Key(v1::ObjectRef { namespace: parent.namespace.clone(), name: name.clone() });
+        Found::Object(parent) => return Parent::Key(reference(&parent.namespace, name)),
+        Found::Refused(refused) => {
+            let message = format!("{} is not accepted", who(&refused.namespace));
+            return missing(&refused.namespace, name, reasons::PARENT_NOT_FOUND, message);
         }
-        Found::NotAllowed => (
-            reasons::NOT_ALLOWED,
-            match namespace {
-                Some(_) => {
-                    format!("{who} does not allow keys of namespace {from} (its spec.allowedNamespaces)")
-                }
-                None => {
-                    format!("{who} does not exist, and no other `{name}` allows keys of namespace {from}")
-                }
-            },
-        ),
-        Found::Refused => (reasons::PARENT_NOT_FOUND, format!("{who} is not accepted")),
-        Found::Nothing => (reasons::PARENT_NOT_FOUND, format!("{who} does not exist")),
+        Found::NotAllowed(_) if namespace.is_some() => {
+            let message = "does not allow keys of namespace";
+            (reasons::NOT_ALLOWED, format!("{} {message} {from} (its spec.allowedNamespaces)", who(at)))
+        }
+        Found::NotAllowed(None) => {
+            let message = format!("and no other `{name}` allows keys of namespace {from}");
+            (reasons::NOT_ALLOWED, format!("{} does not exist, {message}", who(at)))
+        }
+        Found::NotAllowed(Some(other)) => {
+            let message = format!(
+                "{} does not exist; {} allows it, but is in no platform namespace, so it has to be named with its \
+                 namespace: parentRef.namespace",
+                who(at),
+                who(&other.namespace)
+            );
+            (reasons::NOT_ALLOWED, message)
+        }
+        Found::Nothing => (reasons::PARENT_NOT_FOUND, format!("{} does not exist", who(at))),
     };
-    Parent::Missing(there, Problem::reference(reason, "spec.parentRef", message))
+    missing(at, name, reason, message)
+}
+
+fn reference(namespace: &str, name: &str) -> v1::ObjectRef {
+    v1::ObjectRef { namespace: namespace.to_owned(), name: name.to_owned() }
+}
+
+fn missing(namespace: &str, name: &str, reason: &'static str, message: String) -> Parent {
+    Parent::Missing(reference(namespace, name), Problem::reference(reason, "spec.parentRef", message))
 }
 
 /// What is wrong with a key's path to the root.

@@ -6,7 +6,7 @@ use super::{
     others, schema, secret,
 };
 use crate::{
-    api::{API_VERSION, GROUP},
+    api::{API_VERSION, AllowedNamespaces, GROUP},
     compile::{Body, Object, Problem, Source},
 };
 use kube::CustomResourceExt;
@@ -106,7 +106,7 @@ impl Reader<'_> {
             namespace: header.namespace,
             name: header.name,
             created: None,
-            body: body.unwrap_or_else(Body::Unreadable),
+            body: body.unwrap_or_else(|problems| Body::Unreadable(problems, export(document))),
         });
     }
 
@@ -128,6 +128,12 @@ impl Reader<'_> {
         let line = self.line + line;
         self.out.problems.push(FileProblem { file: self.file.clone(), line, column, message });
     }
+}
+
+/// What the object says of its export, as far as that can be read.
+fn export(document: &Value) -> AllowedNamespaces {
+    let stated = document.get("spec").and_then(|spec| spec.get("allowedNamespaces"));
+    stated.and_then(|value| serde_yaml::from_value(value.clone()).ok()).unwrap_or_default()
 }
 
 /// The items of a `kind: List` (or `VirtualKeyList`, …); `None`: it is none. A kind of another group that only ends so is no list.

@@ -9,19 +9,19 @@ use tollgate_crds::{
 };
 use tollgate_proto::v1;
 
-fn key(namespace: &str, name: &str, spec: &str) -> String {
+pub(super) fn key(namespace: &str, name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: {API_VERSION}\nkind: VirtualKey\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
     )
 }
 
-fn route(namespace: &str, name: &str, spec: &str) -> String {
+pub(super) fn route(namespace: &str, name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: {API_VERSION}\nkind: ProviderRoute\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{backends: [{{name: main, anthropic: {{}}}}], {spec}}}\n"
     )
 }
 
-fn server(namespace: &str, name: &str, spec: &str) -> String {
+pub(super) fn server(namespace: &str, name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: {API_VERSION}\nkind: McpServer\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{streamableHttp: {{url: \"https://x.com/mcp\"}}, {spec}}}\n"
     )
@@ -37,12 +37,12 @@ fn standalone(parts: &[String]) -> Compiled {
     compiled(&parts.concat(), Options::STANDALONE)
 }
 
-fn wire<'a>(outcome: &'a Compiled, name: &str) -> &'a v1::VirtualKey {
+pub(super) fn wire<'a>(outcome: &'a Compiled, name: &str) -> &'a v1::VirtualKey {
     outcome.resources.keys().find(|k| k.name == name).unwrap()
 }
 
 /// What is said, without the position.
-fn said(outcome: &Compiled) -> Vec<String> {
+pub(super) fn said(outcome: &Compiled) -> Vec<String> {
     told(outcome).iter().map(|line| line.split_once(": ").unwrap().1.to_owned()).collect()
 }
 

@@ -10,6 +10,12 @@ fn key(namespace: &str, name: &str, spec: &str) -> String {
     )
 }
 
+fn route(namespace: &str, export: &str) -> String {
+    format!(
+        "apiVersion: tollgate.dev/v1alpha1\nkind: ProviderRoute\nmetadata: {{name: main, namespace: {namespace}}}\nspec: {{allowedNamespaces: {export}, backends: [{{name: a, anthropic: {{}}}}]}}\n"
+    )
+}
+
 /// Whether the API server would take it: an object that is there already is another question.
 async fn create(cluster: &Cluster, key: &str) -> anyhow::Result<String> {
     cluster.kubectl_as(cluster.kubeconfig(), ["create", "--dry-run=server", "-f", "-"], key).await
@@ -51,6 +57,20 @@ async fn a_key_without_a_parent_is_for_platform_namespaces() {
         .unwrap();
     cluster.apply(&key(&platform, "root", "disabled: false")).await.unwrap();
     cluster.apply(&key(&home, "root", "disabled: false")).await.unwrap();
+
+    // Nor does a team take names that others use, or callers that are nobody's.
+    let anonymous =
+        key(&team, "anyone", &format!("parentRef: {{name: root, namespace: {platform}}}, anonymous: true"));
+    let refused = format!("{:#}", create(cluster, &anonymous).await.unwrap_err());
+    assert!(refused.contains("VirtualKey anyone cannot be anonymous"), "{refused}");
+    until("the other policy is in force", || async { create(cluster, &route(&team, "All")).await.is_err() })
+        .await;
+    for export in ["All", "{selector: {}}"] {
+        let refused = format!("{:#}", create(cluster, &route(&team, export)).await.unwrap_err());
+        assert!(refused.contains("ProviderRoute main cannot be exported to other namespaces"), "{refused}");
+        create(cluster, &route(&platform, export)).await.unwrap();
+    }
+    create(cluster, &route(&team, "Same")).await.unwrap();
 
     let orphaned = cluster.apply(&key(&team, "child", "disabled: false")).await.unwrap_err();
     assert!(format!("{orphaned:#}").contains("is no platform namespace"), "{orphaned:#}");

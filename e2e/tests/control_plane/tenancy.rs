@@ -52,6 +52,27 @@ async fn two_namespaces_have_a_route_of_one_name_each() {
         .await
         .unwrap();
     installation.every_gateway("user", "shared/claude-sonnet-4-5", 200).await;
+    // Nor does it take the name for others, though its namespace is the first.
+    assert!(red < platform);
+    let theft = route("shared", &other.url(), "allowedNamespaces: All");
+    installation.apply_in(&red, &theft).await.unwrap();
+    until("red's own requests go to its own provider", || async {
+        installation.every_gateway("user", "shared/claude-sonnet-4-5", 200).await;
+        if other.requests().len() > 1 { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    let taken = other.requests().len();
+    let victim = "parentRef: {name: org}, models: {allow: [shared/*]}";
+    installation.apply_in(&blue, &key("victim", victim)).await.unwrap();
+    installation.every_gateway("victim", "shared/claude-sonnet-4-5", 200).await;
+    assert_eq!(other.requests().len(), taken, "blue's requests reached red's provider");
+    until("the route's status says so", || async {
+        let conditions =
+            ["get", "providerroute", "shared", "-n", &red, "-o", "jsonpath={.status.conditions}"];
+        let conditions = installation.cluster.kubectl(conditions).await.unwrap();
+        if conditions.contains("PlatformNamespacesOnly") { Ok(()) } else { Err(conditions) }
+    })
+    .await;
     let refused = route(
         "shared",
         &installation.provider.url(),

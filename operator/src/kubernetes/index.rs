@@ -386,7 +386,7 @@ impl Index {
             Body::VirtualKey(key) => drop(Arc::make_mut(&mut self.keys).insert(name, key.clone())),
             Body::ProviderRoute(route) => drop(Arc::make_mut(&mut self.routes).insert(name, route.clone())),
             Body::McpServer(server) => drop(Arc::make_mut(&mut self.servers).insert(name, server.clone())),
-            Body::Secret(_) | Body::Unreadable(_) => {}
+            Body::Secret(_) | Body::Unreadable(..) => {}
         }
         self.forget_unreadable(&ResourceId::new(id.0, &id.1.0, &id.1.1));
         self.objects.insert(id, object);

@@ -2,7 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
-use tollgate_crds::compile::{Body, Object, Problem};
+use tollgate_crds::{
+    api::AllowedNamespaces,
+    compile::{Body, Object, Problem},
+};
 use tollgate_proto::Kind;
 
 /// What decides whether an object has to be compiled again. Not its status: the operator itself writes that.
@@ -39,12 +42,12 @@ pub(super) fn object(kind: Kind, metadata: &ObjectMeta, body: Body) -> Object {
 /// The body of an object that cannot be read.
 pub(super) fn unreadable(error: &str) -> Body {
     let message = format!("the object cannot be read by this version of the operator: {error}");
-    Body::Unreadable(vec![Problem::invalid("", message)])
+    Body::Unreadable(vec![Problem::invalid("", message)], AllowedNamespaces::Same)
 }
 
 /// The body of a Secret whose content is not known.
 pub(super) fn unreadable_secret(message: String) -> Body {
-    Body::Unreadable(vec![Problem::invalid("", message)])
+    Body::Unreadable(vec![Problem::invalid("", message)], AllowedNamespaces::Same)
 }
 
 fn created(metadata: &ObjectMeta) -> Option<i64> {

@@ -7,7 +7,11 @@ use std::{
     fmt,
     sync::Arc,
 };
-use tollgate_proto::{Kind, Resource, ResourceId, v1};
+use tollgate_proto::{
+    Kind, Resource, ResourceId,
+    names::{self, MAX_DEPTH},
+    v1,
+};
 
 /// Decides what a gateway may see.
 pub trait View: fmt::Debug + Send + Sync + 'static {
@@ -57,8 +61,6 @@ struct Needs<'a> {
     kept: BTreeSet<ResourceId>,
 }
 
-/// The most levels of a key's path; the compiler refuses longer ones.
-const MAX_DEPTH: usize = 8;
 /// The most fallbacks after each other: a request follows one, so this is generous.
 const MAX_FALLBACKS: usize = 4;
 
@@ -149,8 +151,8 @@ impl<'a> Needs<'a> {
         }
         for rule in key.tools.iter().flat_map(|tools| &tools.rules) {
             let servers = self.all.resources().servers().filter(|s| s.name == rule.server);
-            let of = |s: &v1::McpServer| (s.namespace.clone(), s.allowed_namespaces.clone());
-            if let Some(server) = visible(servers, &key.namespace, of) {
+            let reaches = |s: &v1::McpServer| names::reaches(s.allowed_namespaces.as_ref(), &key.namespace);
+            if let Some(server) = names::meant(servers, &key.namespace, |s| (&s.namespace, reaches(s))) {
                 self.kept.insert(ResourceId::new(Kind::McpServer, &server.namespace, &server.name));
             }
         }
@@ -174,8 +176,8 @@ impl<'a> Needs<'a> {
     /// The route that `name` means in `namespace`, and those that it falls back to as far as the key may use them.
     fn route(&mut self, namespace: &str, name: &str, allowed: &BTreeSet<&str>, depth: usize) {
         let routes = self.all.resources().routes().filter(|r| r.name == name);
-        let of = |r: &v1::ProviderRoute| (r.namespace.clone(), r.allowed_namespaces.clone());
-        let Some(route) = visible(routes, namespace, of) else { return };
+        let reaches = |r: &v1::ProviderRoute| names::reaches(r.allowed_namespaces.as_ref(), namespace);
+        let Some(route) = names::meant(routes, namespace, |r| (&r.namespace, reaches(r))) else { return };
         let fresh = self.kept.insert(ResourceId::new(Kind::ProviderRoute, &route.namespace, &route.name));
         if !fresh || depth >= MAX_FALLBACKS {
             return;
@@ -187,25 +189,6 @@ impl<'a> Needs<'a> {
             }
         }
     }
-}
-
-/// The object that a name means in `namespace`: its own, else the first by namespace of those exported to it. The data plane
-/// has the same rule.
-fn visible<'a, T>(
-    namesakes: impl Iterator<Item = &'a T>,
-    namespace: &str,
-    of: impl Fn(&T) -> (String, Option<v1::Export>),
-) -> Option<&'a T> {
-    let seen = namesakes.filter_map(|object| {
-        let (own, export) = of(object);
-        let exported = match export.and_then(|e| e.to) {
-            Some(v1::export::To::All(all)) => all,
-            Some(v1::export::To::Namespaces(list)) => list.names.iter().any(|n| n == namespace),
-            None => false,
-        };
-        (own == namespace || exported).then_some((own != namespace, own, object))
-    });
-    seen.min_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1))).map(|(_, _, object)| object)
 }
 
 /// Whether a level's rules let any model of a route through; a key that allows nothing uses none.

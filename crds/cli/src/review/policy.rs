@@ -4,7 +4,12 @@
 //! allowed is allowed, and what is narrower than any pattern in sight is spoken of by the pattern that names it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use tollgate_proto::{Resources, glob::Globs, v1};
+use tollgate_proto::{
+    Resources,
+    glob::Globs,
+    names::{self, MAX_DEPTH},
+    v1,
+};
 
 /// The resources of one side, by name.
 #[derive(Debug)]
@@ -31,9 +36,6 @@ pub struct Universe {
     models: BTreeSet<String>,
     tools: BTreeSet<String>,
 }
-
-/// The gateway's bound.
-const MAX_DEPTH: usize = 8;
 
 // === impl Policy ===
 
@@ -178,26 +180,18 @@ fn provider_allowed(key: &v1::VirtualKey, backend: &v1::Backend) -> bool {
     kind && region
 }
 
-/// The object `name` as seen from `namespace`: its own first, else the exported one that is first by namespace.
+/// The object that `name` means in `namespace`.
 fn visible<'a, T>(
     all: &[&'a T],
     namespace: &str,
     name: &str,
     of: impl for<'t> Fn(&'t T) -> (&'t String, &'t String, Option<&'t v1::Export>),
 ) -> Option<&'a T> {
-    let seen = all.iter().filter(|object| {
-        let (own, called, export) = of(object);
-        called == name && (own == namespace || exported(export, namespace))
-    });
-    seen.min_by_key(|object| (of(object).0 != namespace, of(object).0.clone())).copied()
-}
-
-fn exported(export: Option<&v1::Export>, namespace: &str) -> bool {
-    match export.and_then(|export| export.to.as_ref()) {
-        None => false,
-        Some(v1::export::To::All(all)) => *all,
-        Some(v1::export::To::Namespaces(list)) => list.names.iter().any(|name| name == namespace),
-    }
+    let namesakes = all.iter().copied().filter(|object| of(object).1 == name);
+    names::meant(namesakes, namespace, |object| {
+        let (own, _, export) = of(object);
+        (own, names::reaches(export, namespace))
+    })
 }
 
 // === impl Universe ===

@@ -137,7 +137,7 @@ fn spec(object: &Object) -> Option<(Id, serde_json::Value)> {
         Body::VirtualKey(key) => serde_json::to_value(&key.spec),
         Body::ProviderRoute(route) => serde_json::to_value(&route.spec),
         Body::McpServer(server) => serde_json::to_value(&server.spec),
-        Body::Secret(_) | Body::Unreadable(_) => return None,
+        Body::Secret(_) | Body::Unreadable(..) => return None,
     };
     Some((id(object), spec.ok()?))
 }

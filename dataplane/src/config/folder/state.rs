@@ -223,6 +223,7 @@ impl State {
             namespaces,
             options: self.options,
             stdio: self.stdio.clone(),
+            ..Input::default()
         };
         World { objects, input }
     }

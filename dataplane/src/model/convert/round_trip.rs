@@ -249,11 +249,6 @@ spec: {backends: [{name: b, anthropic: {}}]}
 }
 
 #[test]
-fn both_sides_know_the_same_depth() {
-    assert_eq!(tollgate_crds::compile::MAX_DEPTH, crate::snapshot::MAX_DEPTH);
-}
-
-#[test]
 fn the_samples_are_in_force_as_they_stand() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples");
     let mut all = Input { options: Options::STANDALONE, ..Input::default() };
