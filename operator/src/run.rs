@@ -68,6 +68,10 @@ pub(crate) struct Args {
     /// ServiceAccount of the gateways, in the operator's namespace (repeatable); they see everything.
     #[arg(long = "gateway-service-account", default_value = "tollgate-gateway", value_name = "NAME")]
     gateway_service_accounts: Vec<String>,
+    /// Let pods that run as a ServiceAccount of a VirtualKey connect as full gateways: they get what the key can use, Secrets of their own
+    /// namespace included. Off: the gateways alone.
+    #[arg(long)]
+    sidecar_gateways: bool,
     /// The audience that ServiceAccount tokens must have, here and at gateways.
     #[arg(long, default_value = "tollgate", value_name = "NAME")]
     audience: String,
@@ -204,7 +208,7 @@ async fn serve(args: &Args, context: &Context, feed: Feed, waiting: Waiting) -> 
     let options = xds::Options {
         certificate: Some(CertificateSource::Shared(context.certificates.operator.clone())),
         auth: Arc::new(TokenReviews::new(context.client.clone(), args.audience.clone())),
-        view: Arc::new(ByNode::new(&args.namespace, &args.gateway_service_accounts)),
+        view: Arc::new(ByNode::new(&args.namespace, &args.gateway_service_accounts, args.sidecar_gateways)),
         replicas: passing::own_account(&args.token_file),
         ..xds::Options::default()
     };

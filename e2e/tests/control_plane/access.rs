@@ -81,11 +81,32 @@ async fn only_a_gateways_own_token_opens_the_stream() {
     let error = gets(&installation, &stranger).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied, "{error}");
     assert!(error.message().contains("is no gateway of this installation"), "{error}");
+    // Nor is one that a key names a gateway, unless whoever runs the operator allows that.
+    let named = "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: named}\nspec: {serviceAccounts: [{name: stranger}], models: {allow: [\"*\"]}}\n";
+    installation.apply(named).await;
+    let gateway = until_it_gets(&installation, &good, "VirtualKey", "named").await;
+    assert!(gateway.len() > 1, "{gateway:?}");
+    let error = gets(&installation, &stranger).await.unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied, "{error}");
+    assert!(error.message().contains("--sidecar-gateways"), "{error}");
+}
+
+/// What a gateway gets as soon as an object of its installation is among it.
+async fn until_it_gets(installation: &Installation, token: &str, kind: &str, name: &str) -> Vec<String> {
+    let wanted = format!("{kind} {}/{name}", installation.plane.namespace());
+    let mut seen = Vec::new();
+    until("it is published", async || {
+        seen = gets(installation, token).await.map_err(|e| e.to_string())?;
+        if seen.contains(&wanted) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workloads_gateway_gets_its_own_keys_and_nothing_else() {
-    let installation = Installation::start_with(Options { gateways: 0, ..Options::default() }).await;
+    let operator = vec!["--sidecar-gateways".to_owned()];
+    let installation = Installation::start_with(Options { gateways: 0, operator, ..Options::default() }).await;
     let (cluster, namespace) = (installation.cluster, installation.plane.namespace().to_owned());
     let url = installation.provider.url();
     let objects = [

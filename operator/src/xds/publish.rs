@@ -2,11 +2,7 @@
 
 use crate::telemetry::metrics;
 use bytes::Bytes;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -71,18 +67,6 @@ impl Published {
         Published { version: version(&tables), resources, tables }
     }
 
-    /// The part of it that `keep` keeps. Of Secrets only those that a kept route or server refers to are left, whatever
-    /// `keep` says of them.
-    pub fn restricted(&self, keep: impl Fn(&Resource) -> bool) -> Self {
-        let kept = self.resources.iter().filter(|r| r.kind() != Kind::Secret && keep(r));
-        let mut part: Resources = kept.cloned().collect();
-        let secrets: BTreeSet<ResourceId> = part.iter().flat_map(secrets_of).collect();
-        for resource in secrets.iter().filter_map(|id| self.resources.get(id)) {
-            part.insert(resource.clone());
-        }
-        self.next(Arc::new(part))
-    }
-
     /// The resources.
     pub fn resources(&self) -> &Resources {
         &self.resources
@@ -124,19 +108,6 @@ fn version(tables: &BTreeMap<Kind, Table>) -> String {
         }
     }
     Resource::version_of(&all)
-}
-
-/// The Secrets that a resource refers to.
-fn secrets_of(resource: &Resource) -> Vec<ResourceId> {
-    let (namespace, refs): (&str, Vec<_>) = match resource {
-        Resource::ProviderRoute(r) => (&r.namespace, r.backends.iter().map(|b| &b.credentials).collect()),
-        Resource::McpServer(s) => (&s.namespace, s.auth.iter().map(|a| &a.secret_ref).collect()),
-        Resource::Secret(_)
-        | Resource::VirtualKey(_)
-        | Resource::TokenIssuer(_)
-        | Resource::SealingKeys(_) => return Vec::new(),
-    };
-    refs.into_iter().flatten().map(|r| ResourceId::new(Kind::Secret, namespace, &r.name)).collect()
 }
 
 /// Publishes what `source` holds, now and after each change, until `source` is closed or nobody listens. A change back
@@ -194,17 +165,6 @@ mod tests {
         v1::VirtualKey { namespace: "n".into(), name: name.into(), disabled, ..Default::default() }.into()
     }
 
-    fn secret(name: &str) -> Resource {
-        let data = [("key".to_owned(), name.as_bytes().to_vec())].into();
-        v1::Secret { namespace: "n".into(), name: name.into(), data }.into()
-    }
-
-    fn route(name: &str, secret: &str) -> Resource {
-        let secret = v1::SecretRef { name: secret.into(), key: "key".into() };
-        let backends = vec![v1::Backend { credentials: Some(secret), ..Default::default() }];
-        v1::ProviderRoute { namespace: "n".into(), name: name.into(), backends, ..Default::default() }.into()
-    }
-
     #[test]
     fn what_is_equal_is_not_encoded_again() {
         let before = Published::new(Arc::new([key("a", false), key("b", false)].into_iter().collect()));
@@ -214,15 +174,6 @@ mod tests {
         assert_ne!(body(&before, "n/b"), body(&after, "n/b"));
         assert_ne!(before.version(), after.version());
         assert_eq!(after.table(Kind::VirtualKey)["n/b"].version, key("b", true).version().into());
-    }
-
-    #[test]
-    fn a_part_has_only_the_secrets_of_its_own_routes() {
-        let all = [secret("mine"), secret("yours"), route("mine", "mine"), route("yours", "yours")];
-        let all = Published::new(Arc::new(all.into_iter().collect()));
-        let part = all.restricted(|r| r.id().name == "n/mine" || r.kind() == Kind::Secret);
-        let names: Vec<_> = part.resources().iter().map(|r| r.id().to_string()).collect();
-        assert_eq!(names, ["Secret n/mine", "ProviderRoute n/mine"]);
     }
 
     const BOUND: Duration = Duration::from_secs(30);
