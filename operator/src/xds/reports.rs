@@ -1,5 +1,9 @@
 //! What gateways say of themselves: what is in force there, what was rejected and why, how they are, and what they see.
 
+mod bounds;
+
+pub(super) use bounds::believed;
+
 use super::auth::Identity;
 use crate::telemetry::metrics;
 use parking_lot::Mutex;
@@ -68,6 +72,7 @@ pub struct Rejection {
 pub struct Entry {
     nodes: Arc<Nodes>,
     number: u64,
+    most: usize,
 }
 
 /// The gateways whose reports one other replica passes on; they go when this is dropped.
@@ -80,11 +85,15 @@ pub struct Passed {
 
 /// A gateway says that it holds more than there can be.
 #[derive(Debug, thiserror::Error)]
-#[error("more than {MAX_RESOURCES} resources reported, or more than {MAX_PASSED} gateways")]
+#[error(
+    "more resources reported than there can be (at most {MAX_RESOURCES}), or more than {MAX_PASSED} gateways"
+)]
 pub struct TooMany;
 
 /// The most resources of one gateway's report.
 const MAX_RESOURCES: usize = 200_000;
+/// The most of a gateway that sees a part only.
+const MAX_OF_PART: usize = 2000;
 /// The most gateways whose reports one replica passes on.
 const MAX_PASSED: usize = 10_000;
 
@@ -114,7 +123,12 @@ impl Nodes {
 
     /// A gateway that begins to report.
     pub fn enter(self: &Arc<Self>, identity: Identity) -> Entry {
-        self.add(identity, None)
+        self.add(identity, None, MAX_RESOURCES)
+    }
+
+    /// The same, one that sees a part only.
+    pub fn enter_bounded(self: &Arc<Self>, identity: Identity) -> Entry {
+        self.add(identity, None, MAX_OF_PART)
     }
 
     /// A replica that begins to pass on reports.
@@ -122,12 +136,12 @@ impl Nodes {
         Passed { nodes: self.clone(), via, entries: HashMap::new() }
     }
 
-    fn add(self: &Arc<Self>, identity: Identity, via: Option<Identity>) -> Entry {
+    fn add(self: &Arc<Self>, identity: Identity, via: Option<Identity>, most: usize) -> Entry {
         let mut table = self.table.lock();
         table.next += 1;
         let number = table.next;
         table.nodes.insert(number, Arc::new(Node::new(identity, via)));
-        Entry { nodes: self.clone(), number }
+        Entry { nodes: self.clone(), number, most }
     }
 
     fn changed(&self) {
@@ -151,7 +165,7 @@ impl Entry {
     pub fn take(&self, report: v1::NodeReport) -> Result<(), TooMany> {
         let mut table = self.nodes.table.lock();
         if let Some(node) = table.nodes.get_mut(&self.number) {
-            Arc::make_mut(node).take(report)?;
+            Arc::make_mut(node).take(report, self.most, jiff::Timestamp::now().as_millisecond())?;
         }
         drop(table);
         self.nodes.changed();
@@ -188,7 +202,7 @@ impl Passed {
                 service_account: origin.service_account.clone(),
                 pod: origin.pod.clone(),
             };
-            self.nodes.add(identity, Some(self.via.clone()))
+            self.nodes.add(identity, Some(self.via.clone()), MAX_RESOURCES)
         });
         entry.take(report)
     }
@@ -220,8 +234,8 @@ impl Node {
             .unwrap_or("a gateway")
     }
 
-    /// Folds a report in. Types that this version does not know are passed over.
-    fn take(&mut self, report: v1::NodeReport) -> Result<(), TooMany> {
+    /// Folds a report in that came at `now` (Unix milliseconds). Types that this version does not know are passed over.
+    fn take(&mut self, report: v1::NodeReport, most: usize, now: i64) -> Result<(), TooMany> {
         if let Some(node) = report.node {
             self.id = node.id;
         }
@@ -235,13 +249,15 @@ impl Node {
                 self.in_force.insert(id, item.version);
             }
         }
-        for budget in report.budgets {
+        for mut budget in report.budgets {
+            // The last sample counts: one of the future would count for ever.
+            budget.sampled_at = budget.sampled_at.min(now);
             self.budgets.insert((budget.key.clone(), budget.budget.clone()), budget);
         }
         for server in report.servers {
             self.servers.insert(server.server.clone(), shortened(server));
         }
-        if self.in_force.len().max(self.budgets.len()).max(self.servers.len()) > MAX_RESOURCES {
+        if self.in_force.len().max(self.budgets.len()).max(self.servers.len()) > most {
             return Err(TooMany);
         }
         let rejected = report.rejected.into_iter().take(MAX_REJECTIONS);

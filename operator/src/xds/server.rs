@@ -4,8 +4,9 @@ use super::{
     auth::{Authenticate, DenyAll, Identity, identify},
     diff::Limits,
     listen::{self, CertificateSource},
+    places::{Place, Places},
     publish::{Pace, Published, publish},
-    reports::{Entry, Nodes, Passed, TooMany},
+    reports::{Entry, Nodes, Passed, TooMany, believed},
     stream::{Heard, Stream},
     view::{Everything, View},
 };
@@ -13,7 +14,7 @@ use futures_util::StreamExt as _;
 use std::{hash::BuildHasher, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -80,7 +81,7 @@ pub struct Server {
     published: watch::Receiver<Arc<Published>>,
     nodes: Arc<Nodes>,
     options: Arc<Options>,
-    permits: Arc<Semaphore>,
+    places: Arc<Places>,
     stop: CancellationToken,
 }
 
@@ -91,12 +92,14 @@ struct Session {
     state: Stream,
     requests: Streaming<DeltaDiscoveryRequest>,
     responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Who reports on one stream.
 enum Reporter {
     Gateway(Entry),
+    /// A gateway in a tenant's pod.
+    Workload(Entry, Server, Identity),
     Replica(Passed),
 }
 
@@ -147,7 +150,7 @@ impl Server {
         Server {
             published: publish(resources, options.pace),
             nodes,
-            permits: Arc::new(Semaphore::new(options.max_streams)),
+            places: Places::new(options.max_streams),
             options: Arc::new(options),
             stop,
         }
@@ -189,7 +192,7 @@ impl Server {
     }
 
     /// Who calls, and the right to one more stream.
-    async fn admit<T>(&self, request: &Request<T>) -> Result<(Identity, OwnedSemaphorePermit), Status> {
+    async fn admit<T>(&self, request: &Request<T>) -> Result<(Identity, Place), Status> {
         let check = identify(&*self.options.auth, request.metadata());
         let checked = timeout(self.options.patience, check).await;
         let identity = checked
@@ -206,9 +209,18 @@ impl Server {
             tracing::warn!(gateway = %identity, peer = ?request.remote_addr(), %reason, "a stranger is refused");
             return Err(Status::permission_denied(reason));
         }
-        let permit = self.permits.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Status::resource_exhausted("too many streams on this replica"))?;
-        Ok((identity, permit))
+        let place = match self.is_replica(&identity) || view.is_whole(&identity) {
+            true => self.places.whole(),
+            false => self.places.partial(&identity),
+        };
+        let place = place.map_err(|full| Status::resource_exhausted(full.to_string()))?;
+        Ok((identity, place))
+    }
+
+    /// What `identity` sees now.
+    fn view_of(&self, identity: &Identity) -> Arc<Published> {
+        let all = self.published.borrow().clone();
+        self.options.view.view(identity, &all)
     }
 
     /// Whether it is a replica of the operator.
@@ -236,7 +248,7 @@ impl AggregatedDiscovery for Server {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaResourcesStream>, Status> {
-        let (identity, permit) = self.admit(&request).await?;
+        let (identity, place) = self.admit(&request).await?;
         if self.is_replica(&identity) {
             return Err(Status::permission_denied("the operator's own ServiceAccount is not a gateway's"));
         }
@@ -247,7 +259,7 @@ impl AggregatedDiscovery for Server {
             state: Stream::new(self.options.limits),
             requests: request.into_inner(),
             responses,
-            _permit: permit,
+            _place: place,
         };
         tokio::spawn(session.run());
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -257,10 +269,11 @@ impl AggregatedDiscovery for Server {
 #[tonic::async_trait]
 impl Reports for Server {
     async fn report(&self, request: Request<Streaming<NodeReport>>) -> Result<Response<ReportEnd>, Status> {
-        let (identity, _permit) = self.admit(&request).await?;
+        let (identity, _place) = self.admit(&request).await?;
         let mut reporter = match self.is_replica(&identity) {
             true => Reporter::Replica(self.nodes.pass(identity)),
-            false => Reporter::Gateway(self.nodes.enter(identity)),
+            false if self.options.view.is_whole(&identity) => Reporter::Gateway(self.nodes.enter(identity)),
+            false => Reporter::Workload(self.nodes.enter_bounded(identity.clone()), self.clone(), identity),
         };
         let mut reports = request.into_inner();
         let end = self.end();
@@ -283,6 +296,9 @@ impl Reporter {
     fn take(&mut self, report: NodeReport) -> Result<(), TooMany> {
         match self {
             Reporter::Gateway(entry) => entry.take(report),
+            Reporter::Workload(entry, server, identity) => {
+                entry.take(believed(report, identity, &server.view_of(identity)))
+            }
             Reporter::Replica(passed) => passed.take(report),
         }
     }

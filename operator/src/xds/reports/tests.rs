@@ -105,3 +105,20 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
     drop(passed);
     assert!(there.all().is_empty());
 }
+
+#[test]
+fn no_sample_of_a_budget_is_of_the_future_and_a_part_is_small() {
+    let nodes = Arc::new(Nodes::default());
+    let entry = nodes.enter_bounded(identity("sidecar"));
+    let budget = v1::BudgetReport { key: "n/a".into(), sampled_at: i64::MAX, ..Default::default() };
+    entry.take(v1::NodeReport { budgets: vec![budget], ..Default::default() }).unwrap();
+    let told = nodes.all().remove(0).budgets.values().next().unwrap().sampled_at;
+    assert!(told <= jiff::Timestamp::now().as_millisecond(), "{told}");
+    let many = |range: std::ops::Range<usize>| v1::NodeReport {
+        in_force: range.map(|n| in_force(&format!("n/{n}"), "1")).collect(),
+        ..Default::default()
+    };
+    entry.take(many(0..MAX_OF_PART)).unwrap();
+    assert!(entry.take(many(MAX_OF_PART..MAX_OF_PART + 1)).is_err());
+    nodes.enter(identity("gateway")).take(many(0..MAX_OF_PART + 1)).unwrap();
+}
