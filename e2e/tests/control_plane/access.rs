@@ -106,7 +106,8 @@ async fn until_it_gets(installation: &Installation, token: &str, kind: &str, nam
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workloads_gateway_gets_its_own_keys_and_nothing_else() {
     let operator = vec!["--sidecar-gateways".to_owned()];
-    let installation = Installation::start_with(Options { gateways: 0, operator, ..Options::default() }).await;
+    let installation =
+        Installation::start_with(Options { gateways: 0, operator, ..Options::default() }).await;
     let (cluster, namespace) = (installation.cluster, installation.plane.namespace().to_owned());
     let url = installation.provider.url();
     let objects = [

@@ -13,7 +13,11 @@ const MAX_WORD: usize = 128;
 
 /// The part of a report that counts when a gateway of `node` sees `view`: what it says of objects of its own namespace that are in
 /// it. Others' statuses are not its to write, even of those that it may use.
-pub(in crate::xds) fn believed(mut report: v1::NodeReport, node: &Identity, view: &Published) -> v1::NodeReport {
+pub(in crate::xds) fn believed(
+    mut report: v1::NodeReport,
+    node: &Identity,
+    view: &Published,
+) -> v1::NodeReport {
     let home = |name: &str| name.strip_prefix(&node.namespace).is_some_and(|rest| rest.starts_with('/'));
     let is = |kind: Kind, name: &str| {
         home(name) && view.resources().get(&ResourceId { kind, name: name.to_owned() }).is_some()
