@@ -11,14 +11,14 @@
 //! - [`diff`]: what a client lacks, in pieces (pure)
 //! - [`stream`]: the state of one client's stream (pure)
 //! - [`server`]: the services, their bounds and their end
-//! - [`auth`]: who may connect; [`token_review`]: by the cluster's word; [`view`]: what each may see; `places`: how many at once
+//! - [`auth`]: who may connect; [`token_review`]: by the cluster's word; [`view`]: what each may see; [`places`]: how many at once
 //! - [`reports`]: what gateways say of themselves
 //! - [`listen`]: connections, with TLS whose certificate rotates live
 
 pub mod auth;
 pub mod diff;
 pub mod listen;
-mod places;
+pub mod places;
 pub mod publish;
 pub mod reports;
 pub mod server;
