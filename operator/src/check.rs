@@ -1,11 +1,12 @@
 //! `tollgate-operator check PATH…`: what the operator, or a gateway on one machine, would say of manifests.
 
 use anyhow::Context;
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 use tollgate_crds::{
-    compile::{Input, Options, Status, compile},
+    compile::{Input, Object, Options, Problem, Source, Status, compile},
     conditions::{ACCEPTED, RESOLVED_REFS},
     manifest::{self, FileProblem, Others, folder::scan},
+    platforms,
 };
 
 /// Arguments of `check`.
@@ -47,7 +48,10 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     for problem in problems {
         writeln!(out, "error {problem}")?;
     }
-    for status in compile(&input).statuses {
+    let mut forbidden = forbidden(&input);
+    for mut status in compile(&input).statuses {
+        let refusals = status.source.as_ref().and_then(|source| forbidden.remove(source));
+        status.problems.extend(refusals.unwrap_or_default());
         print(&status, args, &mut counts, out)?;
     }
     if !others.is_empty() && !args.quiet {
@@ -60,6 +64,13 @@ pub(crate) fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode>
     )?;
     let failed = counts.refused > 0 || counts.unreadable > 0 || (args.resolve && counts.dangling > 0);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// What the chart's admission policies would say against the objects, where it was said which namespaces are the platform's.
+fn forbidden(input: &Input) -> BTreeMap<Source, Vec<Problem>> {
+    let Some(namespaces) = &input.platforms else { return BTreeMap::new() };
+    let told = |object: &Object| Some((object.source.clone()?, platforms::refusals(object, namespaces)));
+    input.objects.iter().filter_map(told).collect()
 }
 
 fn read(args: &Args) -> anyhow::Result<(Input, Vec<FileProblem>, Others)> {

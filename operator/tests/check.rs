@@ -50,6 +50,20 @@ fn what_is_not_ours_is_told_in_one_line_and_is_no_mistake() {
 }
 
 #[test]
+fn what_only_platform_namespaces_may_do_is_told_before_apply() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = "apiVersion: tollgate.dev/v1alpha1\nkind: VirtualKey\nmetadata: {name: k, namespace: tenant}\nspec: {}\n";
+    fs::write(folder.path().join("a.yaml"), key).unwrap();
+    let path = folder.path().display().to_string();
+    assert_eq!(check(&[&path]).0, 0);
+    assert_eq!(check(&["--platform-namespace", "tenant", &path]).0, 0);
+    let (code, text) = check(&["--platform-namespace", "tollgate-system", &path]);
+    assert_eq!(code, 1, "{text}");
+    let words = "a.yaml:1: VirtualKey tenant/k: Forbidden: spec.parentRef: tenant is no platform namespace: a key needs a parent";
+    assert!(text.contains(words), "{text}");
+}
+
+#[test]
 fn mistakes_are_told_with_their_places() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");

@@ -97,7 +97,8 @@ impl Side {
     pub fn of(files: BTreeMap<PathBuf, folder::Content>, rules: &Rules) -> Self {
         // Which images may run is the operator's configuration; a pull request's reviewer sees the image among the changes.
         let stdio = StdioRules { images: vec!["*".to_owned()], ..StdioRules::default() };
-        let mut input = Input { options: rules.options, stdio, ..Input::default() };
+        let platforms = rules.platforms.clone();
+        let mut input = Input { options: rules.options, stdio, platforms, ..Input::default() };
         let mut problems = Vec::new();
         let mut others = Others::default();
         // Secrets are not looked into here: a placeholder is as good as a value.
