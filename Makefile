@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench bench-policy crds images e2e-cluster rbac prices fuzz redis tools
+.PHONY: help demo test check fmt bench bench-policy bench-scale bench-footprint crds images e2e-cluster rbac prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -10,8 +10,12 @@ ROUNDS ?= 5
 SECONDS ?= 1.5
 FUZZ_SECONDS ?= 60
 CHANGES ?= 200
+KEYS ?= 5000
 REGISTRY ?= ghcr.io/tollgate
 TAG ?= 0.1.0
+
+# Benchmarks measure the programs that images hold, and are built beside them: in `built` afterwards.
+shipped = built=$$(PROGRAMS="tollgate-operator tollgate-dataplane $(1)" CARGO="$(CARGO)" deploy/images/build)
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -39,21 +43,31 @@ fmt: ## Format the code
 	$(CARGO) fmt --all
 
 bench: ## Compare with no gateway and a proxy that does nothing (ROUNDS=5 SECONDS=1.5 YARDSTICK=program)
-	$(CARGO) build --release -p tollgate-dataplane -p tollgate-e2e --bins
-	@$(TARGET)/release/bench --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(YARDSTICK),--yardstick $(YARDSTICK)) --json $(TARGET)/bench.json
+	@$(call shipped,bench floor fake-provider) && $$built/bench --rounds $(ROUNDS) --seconds $(SECONDS) \
+	  $(if $(YARDSTICK),--yardstick $(YARDSTICK)) --json $(TARGET)/bench.json
 
 bench-policy: ## From kubectl apply to enforced on two gateways, 200 changes; writes docs/results (CHANGES=200)
-	e2e/tools/install cluster helm > /dev/null
-	$(CARGO) build --release --workspace --bins
-	@$(TARGET)/release/policy-latency --changes $(CHANGES) --results docs/results
+	@e2e/tools/install cluster helm > /dev/null
+	@$(call shipped,policy-latency) && $$built/policy-latency --changes $(CHANGES) --results docs/results
+
+bench-scale: ## 5,000 keys: starts, memory, one change on the wire; writes docs/results (KEYS=5000)
+	@e2e/tools/install cluster helm > /dev/null
+	@$(call shipped,scale) && $$built/scale --keys $(KEYS) --results docs/results
+
+bench-footprint: ## Memory and processor time of an idle operator, gateway and relay; writes docs/results
+	@e2e/tools/install cluster helm > /dev/null
+	@$(call shipped,footprint) && $$built/footprint --results docs/results
 
 crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen
 
-images: ## Build static programs and pack them into target/images/{operator,dataplane,standalone}.tar (TAG=…)
+images: ## Build static programs, pack them into target/images/{operator,dataplane,standalone}.tar, test them (TAG=…)
+	e2e/tools/install images
 	deploy/images/build $(TARGET)/images/dist
 	for image in operator dataplane standalone; do deploy/images/pack deploy/images/$$image.Dockerfile \
 	  --dist $(TARGET)/images/dist --tag $(REGISTRY)/$$image:$(TAG) -o $(TARGET)/images/$$image.tar; done
+	deploy/images/test $(TARGET)/images/dist
+	@stat --printf '%s bytes\t%n\n' $(TARGET)/images/dist/tollgate-* $(TARGET)/images/*.tar
 
 prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)
 	dataplane/translate/data/refresh $(VERSION)

@@ -175,11 +175,16 @@ impl ControlPlane {
 
     /// A further gateway, started; its number.
     pub async fn add_gateway(&mut self, cluster: &Cluster, more: &[String]) -> anyhow::Result<usize> {
-        let n = self.gateways.len();
-        let pod = format!("gateway-{n}");
+        let (pod, token) = self.add_pod(cluster).await?;
+        self.add_gateway_with(cluster, &pod, &token, more).await
+    }
+
+    /// The pod of a further gateway, and its token; nothing is started.
+    pub async fn add_pod(&self, cluster: &Cluster) -> anyhow::Result<(String, String)> {
+        let pod = format!("gateway-{}", self.gateways.len());
         self.pod(cluster, &pod, GATEWAY_ACCOUNT).await?;
         let token = cluster.token_for_pod(&self.namespace, &pod, AUDIENCE).await?;
-        self.add_gateway_with(cluster, &pod, &token, more).await
+        Ok((pod, token))
     }
 
     /// A further gateway that shows this token, started; its number.
@@ -190,10 +195,22 @@ impl ControlPlane {
         token: &str,
         more: &[String],
     ) -> anyhow::Result<usize> {
+        let authority = self.authority(cluster).await?;
+        self.start_gateway(pod, token, &authority, more)
+    }
+
+    /// A further gateway that shows this token and trusts this authority, started; its number.
+    pub fn start_gateway(
+        &mut self,
+        pod: &str,
+        token: &str,
+        authority: &str,
+        more: &[String],
+    ) -> anyhow::Result<usize> {
         let place = self.folder.path().join(pod);
         std::fs::create_dir_all(&place)?;
         std::fs::write(place.join("token"), token)?;
-        std::fs::write(place.join("ca.crt"), self.authority(cluster).await?)?;
+        std::fs::write(place.join("ca.crt"), authority)?;
         let (port, admin) = (free_port()?, free_port()?);
         let file = |name: &str| place.join(name).display().to_string();
         let address = if self.all_addresses { "0.0.0.0" } else { "127.0.0.1" };
@@ -219,6 +236,14 @@ impl ControlPlane {
         };
         self.gateways.push(Process::start(spec)?);
         Ok(self.gateways.len() - 1)
+    }
+
+    /// Kills every gateway that runs, with SIGKILL.
+    pub async fn kill_gateways(&mut self) -> anyhow::Result<()> {
+        for gateway in self.gateways.iter_mut().filter(|gateway| gateway.is_running()) {
+            gateway.kill9().await?;
+        }
+        Ok(())
     }
 
     /// A pod's object, whose ServiceAccount is made when it is not there.

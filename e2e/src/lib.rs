@@ -12,8 +12,10 @@
 //! - [`rbac`]: the operator's rights beside what it used
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`control_plane`]: the real operator and real gateways against a real API server
+//! - [`scale`]: a large installation: `make bench-scale`
 //! - [`http`]: what the fakes share
 //! - [`demo`]: `make demo`
+//! - [`results`]: where long runs write down what they found
 //! - [`bench`]: `make bench`; [`floor`]: the reverse proxy that does nothing, its floor
 
 pub mod bench;
@@ -32,3 +34,5 @@ pub mod postgres;
 pub mod provider;
 pub mod rbac;
 pub mod redis;
+pub mod results;
+pub mod scale;

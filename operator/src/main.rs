@@ -12,6 +12,10 @@ mod serve;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+// glibc's took twice the memory among thousands of objects, and a quarter of the processor time.
+#[global_allocator]
+static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Tollgate's control plane.
 #[derive(Debug, Parser)]
 #[command(name = "tollgate-operator", version, about)]

@@ -89,8 +89,17 @@ pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
 
 /// The largest resident memory since the last reset, in bytes.
 pub fn peak_memory(pid: u32) -> anyhow::Result<u64> {
+    field(pid, "VmHWM:")
+}
+
+/// The resident memory, in bytes.
+pub fn memory(pid: u32) -> anyhow::Result<u64> {
+    field(pid, "VmRSS:")
+}
+
+fn field(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let line = status.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("no {name}"))?;
     let kilobytes: u64 = line.split_whitespace().next().context("no number")?.parse()?;
     Ok(kilobytes * 1024)
 }

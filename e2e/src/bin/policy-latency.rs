@@ -5,8 +5,7 @@ use anyhow::Context;
 use clap::Parser;
 use std::{
     fmt::Write as _,
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 use tollgate_e2e::{
@@ -15,6 +14,7 @@ use tollgate_e2e::{
     cluster::Cluster,
     control_plane::{ControlPlane, Options, process::Process},
     provider::{DEFAULT_KEY, Provider},
+    results,
 };
 
 #[derive(Debug, Parser)]
@@ -75,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
     let report = report(&args, &changes);
     println!("{report}");
     if let Some(folder) = &args.results {
-        write(folder, &report)?;
+        results::write(folder, "policy-latency", &report)?;
     }
     Ok(())
 }
@@ -178,7 +178,7 @@ fn report(args: &Args, changes: &[Change]) -> String {
         changes.len(),
         args.keys,
         args.gateways,
-        if cfg!(debug_assertions) { "debug" } else { "release" },
+        results::build(),
         std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
     );
     for (name, values) in [
@@ -194,17 +194,4 @@ fn report(args: &Args, changes: &[Change]) -> String {
     let ratio = percentile(&enforced, 99.0) / percentile(&applied, 99.0).max(f64::MIN_POSITIVE);
     writeln!(out, "\nEnforced at p99 takes {ratio:.2} × the p99 of kubectl apply alone.").ok();
     out
-}
-
-fn write(folder: &Path, report: &str) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let said = |program: &str, arguments: &[&str]| -> anyhow::Result<String> {
-        let output = Command::new(program).args(arguments).output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let (date, commit) = (said("date", &["+%F"])?, said("git", &["rev-parse", "--short", "HEAD"])?);
-    let path = folder.join(format!("{date}-policy-latency.md"));
-    std::fs::write(&path, format!("{report}\nCommit {commit}, {date}.\n"))?;
-    eprintln!("policy-latency: written to {}", path.display());
-    Ok(())
 }

@@ -7,7 +7,7 @@
 //! - `access`: who may connect, and what each gets
 //! - `outages`: the operator, the API server and gateways go and come back
 //! - `rotation`: certificates, authorities and sealing keys grow old
-//! - `scale`: 5,000 keys
+//! - `scale`: hundreds of keys
 
 #![allow(
     missing_docs,

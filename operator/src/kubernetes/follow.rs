@@ -169,10 +169,15 @@ impl Follow {
         }
         metrics().watches_refused(self.index.refused().count());
         self.index.settle(now);
-        self.reads.add(self.index.take_due(now));
+        let listed = self.index.incomplete().next().is_none();
+        // Not before every first list is there: many can then be read at once, and none twice because the list of Secrets
+        // names it after it was read.
+        if listed {
+            self.reads.add(self.index.take_due(now));
+        }
         self.next = self.index.next(now).map(Instant::from_std);
         self.tell();
-        let complete = self.index.incomplete().next().is_none() && self.pushed.borrow().is_some();
+        let complete = listed && self.pushed.borrow().is_some();
         // At first everything waits for every Secret, later an object for its own.
         let first = !self.world.borrow().synced;
         if self.index.is_changed() && complete && !(first && self.index.is_unknown()) {

@@ -360,12 +360,11 @@ impl Session {
     }
 
     fn tell(&self, response: &DeltaDiscoveryResponse) {
-        let sizes = response.resources.iter().filter_map(|r| r.resource.as_ref()).map(|any| any.value.len());
         tracing::debug!(
             gateway = %self.identity,
             resources = response.resources.len(),
             removed = response.removed_resources.len(),
-            bytes = sizes.sum::<usize>(),
+            bytes = prost::Message::encoded_len(response),
             kind = Kind::of_type_url(&response.type_url).map_or("unknown", Kind::as_str),
             "resources are sent"
         );

@@ -12,6 +12,8 @@ pub struct Backoff {
 pub const FIRST: Duration = Duration::from_millis(10);
 /// The longest wait.
 pub const LONGEST: Duration = Duration::from_secs(15);
+/// The longest wait of a gateway that has nothing to serve yet: every moment counts there.
+pub const LONGEST_UNREADY: Duration = Duration::from_secs(1);
 
 // === impl Backoff ===
 
@@ -22,10 +24,10 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The wait before the next attempt, between half of it and all of it by `random`.
-    pub fn next(&mut self, random: u64) -> Duration {
-        let wait = self.next;
-        self.next = (wait * 2).min(LONGEST);
+    /// The wait before the next attempt, `longest` at most: between half of it and all of it by `random`.
+    pub fn next(&mut self, random: u64, longest: Duration) -> Duration {
+        let wait = self.next.min(longest);
+        self.next = (wait * 2).min(longest);
         let part = (random % 1024) as u32;
         wait / 2 + wait / 2 * part / 1024
     }
@@ -48,11 +50,12 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound_and_begin_anew_after_a_success() {
         let mut backoff = Backoff::default();
-        let longest: Vec<_> = (0..13).map(|_| backoff.next(1023).as_millis()).collect();
+        let longest: Vec<_> = (0..13).map(|_| backoff.next(1023, LONGEST).as_millis()).collect();
         assert!((9..=10).contains(&longest[0]) && (19..=20).contains(&longest[1]), "{longest:?}");
         assert!((14_900..=15_000).contains(&longest[12]), "{longest:?}");
-        assert_eq!(backoff.next(0), LONGEST / 2);
+        assert_eq!(backoff.next(0, LONGEST), LONGEST / 2);
+        assert_eq!(backoff.next(0, LONGEST_UNREADY), LONGEST_UNREADY / 2);
         backoff.reset();
-        assert_eq!(backoff.next(0), FIRST / 2);
+        assert_eq!(backoff.next(0, LONGEST), FIRST / 2);
     }
 }

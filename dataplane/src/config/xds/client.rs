@@ -105,7 +105,9 @@ impl Client {
             self.tell(&ended);
             // What came last is kept even when the next connection is long in coming.
             self.save();
-            sleep(self.backoff.next(backoff::random())).await;
+            let ready = self.status.borrow().ready;
+            let longest = if ready { backoff::LONGEST } else { backoff::LONGEST_UNREADY };
+            sleep(self.backoff.next(backoff::random(), longest)).await;
         }
     }
 
