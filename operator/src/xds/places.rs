@@ -124,7 +124,8 @@ mod tests {
         held.push(places.partial(&pod("a")).unwrap());
         assert_eq!(places.partial(&pod("a")).unwrap_err(), Full::Pod);
         drop(held);
-        assert_eq!((places.taken.lock().all, places.taken.lock().of.len()), (0, 0));
+        let taken = places.taken.lock();
+        assert_eq!((taken.all, taken.partial, taken.of.len()), (0, 0, 0));
     }
 
     #[test]
