@@ -71,8 +71,12 @@ pub struct Status {
     pub connected: bool,
     /// Why it could not be opened, or ended, last.
     pub error: Option<String>,
-    /// When it was open last; the start of the process before it was.
+    /// The operator has said something on this stream: what is in force is what it wants.
+    pub confirmed: bool,
+    /// When it had last, as far as this process knows; its start before that.
     pub heard: Option<Instant>,
+    /// How old what was loaded at the start was then.
+    pub before: Duration,
     /// The configuration in force.
     pub generation: u64,
     /// Resources that are rejected.
@@ -87,11 +91,13 @@ pub fn start(options: Options) -> io::Result<Source> {
     connect::check(&options).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (applier, restored) = restore(&options);
+    let before = restored.unwrap_or_default();
     let (snapshots, receiver) = watch::channel(applier.snapshot().clone());
     let first = Status {
-        ready: restored,
+        ready: restored.is_some(),
         missing: applier.missing(),
         heard: Some(Instant::now()),
+        before,
         generation: applier.snapshot().generation,
         ..Status::default()
     };
@@ -102,21 +108,22 @@ pub fn start(options: Options) -> io::Result<Source> {
     Ok(Source { snapshots: receiver, status: status_receiver, observed })
 }
 
-/// What was in force before this start.
-fn restore(options: &Options) -> (Applier, bool) {
+/// What was in force before this start, and how long ago an operator has confirmed it; `None`: there is nothing.
+fn restore(options: &Options) -> (Applier, Option<Duration>) {
     let mut applier = Applier::default();
-    let Some(path) = &options.saved else { return (applier, false) };
+    let Some(path) = &options.saved else { return (applier, None) };
     match saved::load(path) {
         Ok(Some(state)) => {
             applier.restore(state);
-            let generation = applier.snapshot().generation;
-            tracing::info!(file = %path.display(), generation, "the last configuration is in force again");
-            (applier, true)
+            let (generation, age) = (applier.snapshot().generation, saved::age(path));
+            let age_s = age.as_secs();
+            tracing::info!(file = %path.display(), generation, age_s, "the last configuration is in force again");
+            (applier, Some(age))
         }
-        Ok(None) => (applier, false),
+        Ok(None) => (applier, None),
         Err(error) => {
             tracing::warn!(file = %path.display(), %error, "the last configuration cannot be used");
-            (applier, false)
+            (applier, None)
         }
     }
 }
@@ -148,9 +155,10 @@ impl Source {
 // === impl Status ===
 
 impl Status {
-    /// How old the configuration may be: the time since the control plane was connected.
+    /// How old the configuration may be: the time since an operator has confirmed it, over restarts of the container.
     pub fn age(&self) -> Duration {
-        self.heard.filter(|_| !self.connected).map_or(Duration::ZERO, |heard| heard.elapsed())
+        let since = self.heard.filter(|_| !self.confirmed).map(|heard| heard.elapsed());
+        since.map_or(Duration::ZERO, |since| since.saturating_add(self.before))
     }
 
     /// Why it is not ready, in words.

@@ -97,3 +97,71 @@ async fn one_that_waits_for_its_configuration_stops_in_good_order() -> anyhow::R
     let args = ["--xds", &operator, "--xds-token-file", &token, "--data", &data];
     Operated::unready(&args, &[]).await?.stop().await
 }
+
+/// The age that `--max-config-age` bounds is counted from when an operator last confirmed the configuration, not from the start
+/// of the process that serves it.
+#[tokio::test]
+async fn a_restart_makes_an_old_configuration_no_younger() -> anyhow::Result<()> {
+    let provider = Provider::start().await?;
+    let home = Home::new(&Manifests::routes(&provider.url()).key(KEY, KEY_SPEC))?;
+    let token = write(&home.data().join("token"), TOKEN)?;
+    let (port, data) = (free_port()?, home.data().display().to_string());
+    let (operator, listen) = (format!("http://127.0.0.1:{port}"), format!("127.0.0.1:{port}"));
+    let manifests = home.manifests().display().to_string();
+    let serve =
+        ["serve", "--manifests", &manifests, "--xds-listen", &listen, "--token-file", &token, "--standalone"];
+    let mut serving = Process::start("tollgate-operator", &serve, &[])?;
+    let state = home.data().join("snapshot");
+    let saved = state.display().to_string();
+    let args = ["--xds", &operator, "--xds-token-file", &token, "--data", &data];
+    let args = [&args[..], &["--xds-state", &saved, "--max-config-age", "3600"]].concat();
+    let body = json!({"model": "anthropic/claude-sonnet-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
+    let ask = async |gateway: &Operated| {
+        let url = format!("{}/anthropic/v1/messages", gateway.url);
+        gateway.http.post(&url, &[("x-api-key", KEY)], &body).await
+    };
+    let age = async |gateway: &Operated| {
+        anyhow::Ok(gateway.metrics().await?.sum("tollgate_xds_config_age_seconds", &[]))
+    };
+    let hours_ago = |hours: u64| std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
+    let set = |at| std::fs::File::options().write(true).open(&state)?.set_modified(at);
+
+    let first = Operated::unready(&args, &[]).await?;
+    first.wait_ready().await?;
+    ask(&first).await?.expect(200)?;
+    eventually("it is saved", || async { Ok(state.exists().then_some(())) }).await?;
+    // As long as the operator is there, what is saved is confirmed again and again.
+    set(hours_ago(2))?;
+    eventually("it is confirmed", || async {
+        let confirmed = std::fs::metadata(&state)?.modified()?;
+        Ok((confirmed > hours_ago(1)).then_some(()))
+    })
+    .await?;
+    serving.signal("-KILL").await?;
+    serving.ended().await?;
+    first.stop().await?;
+
+    // Without an operator: what was confirmed a moment ago serves, what was two hours ago does not, and says so.
+    let fresh = Operated::unready(&args, &[]).await?;
+    fresh.wait_ready().await?;
+    ask(&fresh).await?.expect(200)?;
+    fresh.stop().await?;
+    set(hours_ago(2))?;
+    let old = Operated::unready(&args, &[]).await?;
+    old.wait_ready().await?;
+    let refused = ask(&old).await?.expect(503)?;
+    assert!(refused.text().contains("--max-config-age"), "{}", refused.text());
+    assert!(age(&old).await? >= 7200.0);
+    // A second restart does not help either; an operator does.
+    old.stop().await?;
+    let again = Operated::unready(&args, &[]).await?;
+    again.wait_ready().await?;
+    ask(&again).await?.expect(503)?;
+    let mut serving = Process::start("tollgate-operator", &serve, &[])?;
+    eventually("the operator confirms it", || async { Ok((ask(&again).await?.status == 200).then_some(())) })
+        .await?;
+    assert_eq!(age(&again).await?, 0.0);
+    again.stop().await?;
+    serving.signal("-KILL").await?;
+    serving.ended().await.map(drop)
+}

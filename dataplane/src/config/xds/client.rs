@@ -40,6 +40,10 @@ pub(super) struct Client {
     started_at: i64,
     /// When what is in force is to be saved.
     save_at: Option<Instant>,
+    /// The file holds what is in force.
+    is_saved: bool,
+    /// When the operator's word is to be noted in the file again.
+    confirm_at: Option<Instant>,
 }
 
 /// Why a stream ended.
@@ -68,6 +72,8 @@ struct Session {
 
 /// How long the operator may take to accept a stream, and to say the first thing on it.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a stream that is open is noted in the file: by so much a restart may overrate the configuration's age.
+const CONFIRM: Duration = Duration::from_secs(5);
 /// How long changes are collected before they are saved.
 const SAVE: Duration = Duration::from_millis(200);
 
@@ -84,7 +90,20 @@ impl Client {
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         let reports = watch::Sender::new(report::State::default());
         let backoff = Backoff::default();
-        Client { options, applier, snapshots, status, reports, observed, backoff, started_at, save_at: None }
+        let is_saved = status.borrow().ready;
+        Client {
+            options,
+            applier,
+            snapshots,
+            status,
+            reports,
+            observed,
+            backoff,
+            started_at,
+            save_at: None,
+            is_saved,
+            confirm_at: None,
+        }
     }
 
     /// Until nobody takes snapshots any more.
@@ -105,6 +124,10 @@ impl Client {
             self.tell(&ended);
             // What came last is kept even when the next connection is long in coming.
             self.save();
+            if self.confirm_at.take().is_some() {
+                self.confirm();
+                self.confirm_at = None;
+            }
             let ready = self.status.borrow().ready;
             let longest = if ready { backoff::LONGEST } else { backoff::LONGEST_UNREADY };
             sleep(self.backoff.next(backoff::random(), longest)).await;
@@ -156,6 +179,7 @@ impl Client {
                     Err(status) => return Ended::Broken(status),
                 },
                 () = at(self.save_at) => self.save(),
+                () = at(self.confirm_at) => self.confirm(),
                 () = at(silent_at) => return Ended::Silent,
             }
         }
@@ -178,8 +202,12 @@ impl Client {
             let before = status.clone();
             (status.ready, status.missing) = (ready, missing);
             (status.generation, status.rejected) = standing;
+            status.confirmed = true;
             *status != before
         });
+        if self.options.saved.is_some() {
+            self.confirm_at.get_or_insert_with(Instant::now);
+        }
         self.report();
         answer
     }
@@ -195,6 +223,7 @@ impl Client {
             "a configuration is in force"
         );
         self.snapshots.send_replace(snapshot);
+        self.is_saved = false;
         if self.options.saved.is_some() {
             self.save_at.get_or_insert_with(|| Instant::now() + SAVE);
         }
@@ -217,8 +246,20 @@ impl Client {
     /// Saves what is in force, when it is due.
     fn save(&mut self) {
         let (Some(_), Some(path)) = (self.save_at.take(), &self.options.saved) else { return };
-        if let Err(error) = saved::save(path, &self.applier.save()) {
-            tracing::warn!(file = %path.display(), %error, "the configuration cannot be saved for the next start");
+        match saved::save(path, &self.applier.save()) {
+            Ok(()) => self.is_saved = true,
+            Err(error) => {
+                tracing::warn!(file = %path.display(), %error, "the configuration cannot be saved for the next start");
+            }
+        }
+    }
+
+    /// Notes that an operator wants what the file holds: a restart without one counts from then.
+    fn confirm(&mut self) {
+        self.confirm_at = Some(Instant::now() + CONFIRM);
+        let Some(path) = self.options.saved.as_ref().filter(|_| self.is_saved) else { return };
+        if let Err(error) = saved::confirm(path) {
+            tracing::debug!(file = %path.display(), %error, "the time of the saved configuration cannot be set");
         }
     }
 
@@ -239,8 +280,9 @@ impl Client {
             None => tracing::debug!("the operator ended the stream: connecting again"),
         }
         self.status.send_modify(|status| {
-            if std::mem::take(&mut status.connected) {
-                status.heard = Some(std::time::Instant::now());
+            status.connected = false;
+            if std::mem::take(&mut status.confirmed) {
+                (status.heard, status.before) = (Some(std::time::Instant::now()), Duration::ZERO);
             }
             status.error = error;
         });

@@ -1,8 +1,15 @@
-//! What is in force, in a file for the next start of this container.
+//! What is in force, in a file for the next start of this container. The file's time of change is when an operator last said
+//! that this is what it wants.
 
 use prost::Message;
 use sha2::{Digest, Sha256};
-use std::{fs, io, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 use tollgate_proto::discovery::v1::SavedState;
 
 /// The length of the digest that the file begins with.
@@ -48,6 +55,23 @@ pub fn save(path: &Path, state: &SavedState) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
+/// An operator says now that what the file holds is what it wants.
+///
+/// # Errors
+/// When there is no such file, or its time cannot be set.
+pub fn confirm(path: &Path) -> io::Result<()> {
+    fs::File::options().write(true).open(path)?.set_modified(SystemTime::now())
+}
+
+/// How long ago an operator said so. A time to come, by a clock that was set back, is now; a file without a time is as old as can
+/// be.
+pub fn age(path: &Path) -> Duration {
+    match fs::metadata(path).and_then(|metadata| metadata.modified()) {
+        Ok(confirmed) => SystemTime::now().duration_since(confirmed).unwrap_or_default(),
+        Err(_) => Duration::MAX,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +88,13 @@ mod tests {
         save(&path, &state).unwrap();
         assert_eq!(load(&path).unwrap(), Some(state));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let hours = Duration::from_secs(7200);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - hours).unwrap();
+        assert!(age(&path) >= hours);
+        confirm(&path).unwrap();
+        assert!(age(&path) < hours);
+        assert_eq!(age(&folder.path().join("none")), Duration::MAX);
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, &bytes).unwrap();
