@@ -24,8 +24,8 @@ use tollgate_crds::api::VirtualKey;
 /// Which cluster and namespace; the names of kubectl's own flags.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Target {
-    /// The kubeconfig file.
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE", global = true)]
+    /// The kubeconfig file; those of KUBECONFIG together, or ~/.kube/config, when left out.
+    #[arg(long, value_name = "FILE", global = true)]
     pub kubeconfig: Option<PathBuf>,
     /// The context in it.
     #[arg(long, value_name = "NAME", global = true)]

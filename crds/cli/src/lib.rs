@@ -6,7 +6,7 @@
 //! - [`get`], [`spend`]: keys, routes and servers; budgets as a tree
 //! - [`logs`]: records, also as they come
 //! - [`check`]: whether everything is installed and healthy
-//! - [`table`]: columns for a terminal
+//! - [`table`]: columns for a terminal; [`words`]: errors in words
 
 pub mod check;
 pub mod cluster;
@@ -15,3 +15,4 @@ pub mod logs;
 pub mod review;
 pub mod spend;
 pub mod table;
+pub mod words;

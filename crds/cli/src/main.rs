@@ -1,7 +1,7 @@
 //! The plugin's program: `kubectl tollgate …`.
 
 use clap::{Parser, Subcommand};
-use kubectl_tollgate::{check, get, logs, review, spend};
+use kubectl_tollgate::{check, get, logs, review, spend, words};
 use std::process::ExitCode;
 
 /// Tollgate's objects, money and records; and what a change to manifests means.
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         if is_closed_pipe(&error) {
             return ExitCode::SUCCESS;
         }
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", words::of(&error));
         ExitCode::from(2)
     })
 }

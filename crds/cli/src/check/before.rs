@@ -1,7 +1,7 @@
 //! What a cluster must have before Tollgate comes.
 
 use super::outcome::{Outcome, Report};
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, words::said};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -20,7 +20,7 @@ pub async fn server(cluster: &Cluster, report: &mut Report) {
         }
         Err(error) => {
             let hint = "check the context (kubectl config current-context) and that kubectl version answers";
-            report.note(SECTION, "the API server answers", Outcome::failed(error, hint));
+            report.note(SECTION, "the API server answers", Outcome::failed(said(&error), hint));
             return;
         }
     };
@@ -70,6 +70,6 @@ async fn may_create(cluster: &Cluster, group: &str, resource: &str, namespace: O
     match api.create(&PostParams::default(), &review).await {
         Ok(answer) if answer.status.as_ref().is_some_and(|status| status.allowed) => Outcome::Passed,
         Ok(_) => Outcome::failed("the API server says no", "install with an administrator's account"),
-        Err(error) => Outcome::failed(error, "ask for permission to create selfsubjectaccessreviews"),
+        Err(error) => Outcome::failed(said(&error), "ask for permission to create selfsubjectaccessreviews"),
     }
 }

@@ -4,7 +4,7 @@ use super::{
     outcome::{Outcome, Report},
     programs::{self, CHART},
 };
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, words::said};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
@@ -42,7 +42,7 @@ async fn definitions(cluster: &Cluster, report: &mut Report) {
         let outcome = match api.get(&name).await {
             Ok(found) => definition(&ours, &found),
             Err(error) => Outcome::failed(
-                error,
+                said(&error),
                 "helm install tollgate-crds charts/tollgate-crds, before charts/tollgate",
             ),
         };
@@ -79,7 +79,9 @@ async fn certificate(cluster: &Cluster, namespace: &str, name: &str, report: &mu
         Err(kube::Error::Api(status)) if status.code == 403 => {
             Outcome::warned("you may not read it", "an administrator's account can check it")
         }
-        Err(error) => Outcome::failed(error, "the operator's leader makes it: see the operator's logs"),
+        Err(error) => {
+            Outcome::failed(said(&error), "the operator's leader makes it: see the operator's logs")
+        }
         Ok(found) => {
             let ends = found.annotations().get(NOT_AFTER).and_then(|at| at.parse::<Timestamp>().ok());
             // A certificate of somebody else's making says nothing of its end here.
@@ -103,7 +105,7 @@ fn valid_until(ends: Timestamp, now: Timestamp) -> Outcome {
 async fn webhook(cluster: &Cluster, namespace: &str, report: &mut Report) {
     let webhooks: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
     let outcome = match webhooks.list(&ListParams::default().labels(CHART)).await {
-        Err(error) => Outcome::warned(error, "an administrator's account can check it"),
+        Err(error) => Outcome::warned(said(&error), "an administrator's account can check it"),
         Ok(found) => {
             let all = found.items.iter().flat_map(|c| c.webhooks.iter().flatten());
             let ours: Vec<_> = all.filter(|webhook| is_of(webhook, namespace)).collect();
@@ -149,7 +151,7 @@ async fn trusts(cluster: &Cluster, namespace: &str, webhooks: &[&MutatingWebhook
 async fn root_keys(cluster: &Cluster, report: &mut Report) {
     let api: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
     let outcome = match api.list(&ListParams::default().labels(CHART)).await {
-        Err(error) => Outcome::warned(error, "an administrator's account can check it"),
+        Err(error) => Outcome::warned(said(&error), "an administrator's account can check it"),
         Ok(found) if found.items.is_empty() => Outcome::warned(
             "there is none: whoever may create a VirtualKey can give himself a budget",
             "set rootKeyPolicy.enabled in the chart's values",

@@ -1,7 +1,7 @@
 //! Keys, routes and servers: how many are not in force, and why.
 
 use super::outcome::{Outcome, Report, SHOWN};
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, words};
 use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -50,7 +50,7 @@ where
         Ok(all) => all,
         Err(error) => {
             let outcome =
-                Outcome::failed(format!("{error:#}"), format!("may you list {plural} in all namespaces?"));
+                Outcome::failed(words::of(&error), format!("may you list {plural} in all namespaces?"));
             report.note("Objects", format!("{plural} can be listed"), outcome);
             return Vec::new();
         }

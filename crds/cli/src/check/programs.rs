@@ -1,7 +1,10 @@
 //! The programs: operator, gateways, bundled stores; their Services; the leader.
 
 use super::outcome::{Outcome, Report};
-use crate::cluster::{Cluster, is_ready};
+use crate::{
+    cluster::{Cluster, is_ready},
+    words::said,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -82,7 +85,7 @@ async fn deployment(
     let labels = of(component);
     let mut version = None;
     let outcome = match listed::<Deployment>(cluster, namespace, &labels).await {
-        Err(error) => Outcome::failed(error, format!("may you list deployments in {namespace}?")),
+        Err(error) => Outcome::failed(said(&error), format!("may you list deployments in {namespace}?")),
         Ok(found) => match found.first().map(Workload::from) {
             None => Outcome::failed(
                 format!("there is no deployment with the labels {labels} in namespace {namespace}"),
@@ -103,7 +106,7 @@ async fn stores(cluster: &Cluster, namespace: &str, report: &mut Report) {
     for (component, what) in [("redis", "the bundled Redis"), ("postgres", "the bundled PostgreSQL")] {
         let labels = of(component);
         let outcome = match listed::<StatefulSet>(cluster, namespace, &labels).await {
-            Err(error) => Outcome::warned(error, format!("may you list statefulsets in {namespace}?")),
+            Err(error) => Outcome::warned(said(&error), format!("may you list statefulsets in {namespace}?")),
             Ok(found) => match found.first().map(Workload::from) {
                 None => continue,
                 Some(workload) => replicas(cluster, namespace, &labels, &workload).await,
@@ -183,7 +186,7 @@ fn why(pod: &Pod) -> String {
 async fn endpoints(cluster: &Cluster, namespace: &str, component: &str, report: &mut Report) {
     let services = listed::<Service>(cluster, namespace, &of(component)).await;
     let (name, outcome) = match services.map(|found| found.into_iter().next()) {
-        Err(error) => (None, Outcome::failed(error, format!("may you list services in {namespace}?"))),
+        Err(error) => (None, Outcome::failed(said(&error), format!("may you list services in {namespace}?"))),
         Ok(None) => (None, Outcome::failed("there is none", "helm upgrade brings it back")),
         Ok(Some(service)) => {
             let name = service.name_any();
@@ -199,7 +202,7 @@ async fn reached(cluster: &Cluster, namespace: &str, service: &str) -> Outcome {
     let labels = format!("kubernetes.io/service-name={service}");
     let slices = match listed::<EndpointSlice>(cluster, namespace, &labels).await {
         Err(error) => {
-            return Outcome::failed(error, format!("may you list endpointslices in {namespace}?"));
+            return Outcome::failed(said(&error), format!("may you list endpointslices in {namespace}?"));
         }
         Ok(slices) => slices,
     };
@@ -219,7 +222,7 @@ async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) {
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let hint = "without a leader gateways go on, but no status is written and no token is made: see the operator's logs";
     let outcome = match api.get(LEASE).await {
-        Err(error) => Outcome::failed(error, hint),
+        Err(error) => Outcome::failed(said(&error), hint),
         Ok(lease) => {
             let spec = lease.spec.unwrap_or_default();
             let age = spec.renew_time.map(|renewed| Timestamp::now().duration_since(renewed.0));

@@ -1,0 +1,56 @@
+//! Errors in words, each said once: libraries like to repeat their causes, and to print whole structs.
+
+use std::error::Error;
+
+/// What went wrong with the API server.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => chain(std::iter::successors(Some(other as &dyn Error), |error| error.source())),
+    }
+}
+
+/// What went wrong, and why.
+pub fn of(error: &anyhow::Error) -> String {
+    chain(error.chain())
+}
+
+fn chain<'e>(errors: impl Iterator<Item = &'e (dyn Error + 'static)>) -> String {
+    let mut out = String::new();
+    for error in errors {
+        let (words, is_last) = match error.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) if !status.message.is_empty() => (status.message.clone(), true),
+            _ => (error.to_string(), false),
+        };
+        if !out.contains(&words) {
+            out = if out.is_empty() { words } else { format!("{out}: {words}") };
+        }
+        if is_last {
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+    use kube::core::Status;
+
+    #[test]
+    fn a_cause_is_told_once_and_a_status_by_its_message() {
+        let missing = || {
+            kube::Error::Api(Box::new(Status::failure("leases \"x\" not found", "NotFound").with_code(404)))
+        };
+        assert_eq!(said(&missing()), "leases \"x\" not found");
+        let error = anyhow::Error::new(missing()).context("cannot read the Lease");
+        assert_eq!(of(&error), "cannot read the Lease: leases \"x\" not found");
+        let io = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+        let twice = Err::<(), _>(io)
+            .context("Connection refused (os error 111)")
+            .context("cannot connect")
+            .unwrap_err();
+        assert_eq!(of(&twice), "cannot connect: Connection refused (os error 111)");
+    }
+}
