@@ -71,6 +71,8 @@ pub mod reasons {
 
     /// `Ready`: in force.
     pub const READY: &str = "Ready";
+    /// `Ready`: the Deployment of a server over standard input and output is not available; the message says why.
+    pub const NOT_RUNNING: &str = "NotRunning";
     /// `Ready`: switched off, by `disabled` here or in a parent.
     pub const DISABLED: &str = "Disabled";
     /// `Ready`: past `expiresAt`, here or in a parent.
@@ -101,6 +103,7 @@ pub mod reasons {
         PENDING,
         REJECTED,
         READY,
+        NOT_RUNNING,
         DISABLED,
         EXPIRED,
     ];

@@ -47,6 +47,7 @@ use kube::{
 use pace::{Backoff, Bucket};
 use plan::{Patch, Plan, Planner};
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -92,7 +93,8 @@ struct Writer {
     planner: Planner,
     urgent: Bucket,
     later: Bucket,
-    backoff: Backoff,
+    /// By namespace: a webhook or a policy of one must not keep the others waiting.
+    backoffs: HashMap<String, Backoff>,
 }
 
 /// What came of a write.
@@ -100,7 +102,7 @@ enum Outcome {
     Written,
     /// This object's alone.
     Failed,
-    /// The API server's, whatever the object.
+    /// The API server's, or of something that it asks in the object's namespace.
     Unavailable,
     /// The Lease is not held any more.
     Over,
@@ -133,7 +135,7 @@ pub async fn run(client: Client, options: Options, term: Term, teller: Teller, s
         planner: Planner::default(),
         urgent: Bucket::new(urgent.0, urgent.1),
         later: Bucket::new(later.0, later.1),
-        backoff: Backoff::default(),
+        backoffs: HashMap::new(),
     };
     tokio::select! {
         () = term.ended() => {}
@@ -179,8 +181,10 @@ impl Writer {
         let mut again = IDLE;
         for (count, patch) in plan.patches.into_iter().enumerate() {
             let now = Instant::now();
-            if let Some(wait) = self.backoff.wait(now) {
-                return again.min(wait);
+            let namespace = patch.base.metadata().namespace.clone().unwrap_or_default();
+            if let Some(wait) = self.backoffs.get(&namespace).and_then(|backoff| backoff.wait(now)) {
+                again = again.min(wait);
+                continue;
             }
             let bucket = if patch.urgency == Urgency::Later { &mut self.later } else { &mut self.urgent };
             if let Err(wait) = bucket.take(now) {
@@ -191,14 +195,16 @@ impl Writer {
             let how = if matches!(outcome, Outcome::Written) { "written" } else { "failed" };
             telemetry::metrics().status_written(patch.id.kind.as_str(), how);
             match outcome {
-                Outcome::Written => self.backoff = Backoff::default(),
+                Outcome::Written => drop(self.backoffs.remove(&namespace)),
                 Outcome::Failed => {
                     self.planner.failed(&patch.id, Instant::now());
                     again = again.min(GATHER);
                 }
                 Outcome::Unavailable => {
                     self.planner.failed(&patch.id, Instant::now());
-                    self.backoff.failed(Instant::now());
+                    let backoff = self.backoffs.entry(namespace).or_default();
+                    backoff.failed(Instant::now());
+                    again = again.min(backoff.wait(Instant::now()).unwrap_or(GATHER));
                 }
                 Outcome::Over => return IDLE,
             }

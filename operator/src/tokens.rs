@@ -34,7 +34,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use ring::rand::{SecureRandom, SystemRandom};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -76,6 +76,19 @@ struct Track {
     backoff: Backoff,
     /// What was told last, so that it is not told again.
     told: Option<String>,
+}
+
+/// A key whose Secret is to be looked at, and how often that failed.
+type Due = (ResourceId, Arc<VirtualKey>, u32);
+
+/// What came of looking at one key's Secret.
+enum Tended {
+    /// What was to be done is done.
+    Done,
+    /// This key's alone cannot be written now.
+    Failed,
+    /// The API server does not answer, or cannot write in this namespace: the next key is not to wait for that again.
+    Stuck,
 }
 
 /// Makes and rotates tokens until `term` ends.
@@ -129,6 +142,31 @@ impl Keeper {
                 .split_once('/')
                 .is_some_and(|(ns, n)| world.keys.contains_key(&(ns.to_owned(), n.to_owned())))
         });
+        let (mut due, waits) = self.due(world, now);
+        again = waits.map_or(again, |wait| again.min(wait));
+        // What failed before comes last: keys of a namespace that cannot be written keep nobody waiting.
+        due.sort_by_key(|(_, _, failures)| *failures);
+        let mut stuck = HashSet::new();
+        for (id, key, _) in due {
+            if stuck.contains(&key.metadata.namespace) {
+                again = again.min(Duration::from_millis(300));
+                continue;
+            }
+            if let Err(wait) = self.bucket.take(Instant::now()) {
+                return again.min(wait);
+            }
+            match self.tend(&id, &key, now).await {
+                Tended::Done => {}
+                Tended::Failed => again = again.min(Duration::from_millis(300)),
+                Tended::Stuck => drop(stuck.insert(key.metadata.namespace.clone())),
+            }
+        }
+        again
+    }
+
+    /// The keys whose Secrets are to be looked at now, each with how often that failed; and when the next one is.
+    fn due(&mut self, world: &World, now: Now) -> (Vec<Due>, Option<Duration>) {
+        let (mut due, mut waits) = (Vec::new(), None::<Duration>);
         for status in world.compiled.statuses.iter().filter(|s| s.kind == Kind::VirtualKey) {
             let Some(key) = world.keys.get(&(status.namespace.clone(), status.name.clone())) else {
                 continue;
@@ -149,27 +187,24 @@ impl Keeper {
             if !is_due(key, wire, missing, track.handled.as_deref(), now) {
                 continue;
             }
-            if let Some(wait) = track.backoff.wait(now.instant) {
-                again = again.min(wait);
-                continue;
-            }
-            if let Err(wait) = self.bucket.take(Instant::now()) {
-                return again.min(wait);
-            }
-            if !self.tend(&id, key, now).await {
-                again = again.min(Duration::from_millis(300));
+            match track.backoff.wait(now.instant) {
+                Some(wait) => waits = Some(waits.map_or(wait, |waits| waits.min(wait))),
+                None => due.push((id, key.clone(), track.backoff.failures())),
             }
         }
-        again
+        (due, waits)
     }
 
-    /// Looks at one key's Secret and writes it if that is right; false when it is to be tried again.
-    async fn tend(&mut self, id: &ResourceId, key: &Arc<VirtualKey>, now: Now) -> bool {
+    /// Looks at one key's Secret and writes it if that is right.
+    async fn tend(&mut self, id: &ResourceId, key: &Arc<VirtualKey>, now: Now) -> Tended {
         let outcome = timeout(WRITE, self.try_tend(key, now)).await;
         let track = self.tracks.entry(id.clone()).or_default();
         match outcome {
             Ok(Ok(done)) => {
-                track.handled = key.annotations().get(ROTATE_TOKEN).cloned();
+                // What is refused is asked again: it may be another annotation that is wrong.
+                if !matches!(done, Done::Refused(_)) {
+                    track.handled = key.annotations().get(ROTATE_TOKEN).cloned();
+                }
                 if matches!(done, Done::Nothing | Done::Refused(_)) {
                     // The world may not know yet what was written; and what is refused changes only with the objects.
                     track.backoff.failed(Instant::now());
@@ -183,7 +218,7 @@ impl Keeper {
                     tracing::info!(key = %id, what = news.reason, "{}", news.note);
                     self.teller.tell(&Object::Key(key.clone()), news);
                 }
-                true
+                Tended::Done
             }
             Ok(Err(error)) => {
                 track.backoff.failed(Instant::now());
@@ -197,12 +232,13 @@ impl Keeper {
                         self.teller.tell(&Object::Key(key.clone()), news);
                     }
                 }
-                false
+                let is_objects = matches!(&error, kube::Error::Api(status) if status.code < 500);
+                if is_objects { Tended::Failed } else { Tended::Stuck }
             }
             Err(_) => {
                 track.backoff.failed(Instant::now());
                 tracing::warn!(key = %id, "the API server did not answer about the Secret of a key's token");
-                false
+                Tended::Stuck
             }
         }
     }

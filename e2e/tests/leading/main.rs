@@ -3,7 +3,9 @@
 //! # Layout
 //! - `conditions`: what is in force, what is wrong, what a gateway rejects
 //! - `tokens`: generated, rotated, left alone
-//! - `replicas`: one writes; killed, paused, and without an API server
+//! - `replicas`: one writes; killed, paused, and without an API server; `writers`: who wrote, by the audit log
+//! - `spend`: budgets by way of Redis, reports and status; `children`: the webhook's caBundle, stdio servers
+//! - `harm`: one bad object harms nothing else
 
 #![allow(
     missing_docs,
@@ -14,7 +16,11 @@
     reason = "tests"
 )]
 
+mod children;
 mod conditions;
+mod harm;
 mod replicas;
+mod spend;
 mod support;
 mod tokens;
+mod writers;

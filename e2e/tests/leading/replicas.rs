@@ -1,4 +1,7 @@
-use super::support::{Installation, LEADS, WRITES, key, until};
+use super::{
+    support::{Installation, LEADS, WRITES, key, until},
+    writers::Writes,
+};
 use serde_json::Value;
 use std::{collections::BTreeMap, process::Command, time::Duration};
 use tollgate_e2e::cluster::Cluster;
@@ -62,6 +65,10 @@ async fn one_writes_and_when_it_is_killed_the_other_does_without_touching_what_i
     tokio::time::sleep(QUIET).await;
     assert_eq!(versions(&here).await, before);
     assert_eq!((here.logged(leader, WRITES), here.leader(&[0, 1]).await), (written, other));
+    let writes = Writes::of(&here);
+    let counts = writes.no_second_writer();
+    assert!(counts.len() == 2 && counts.values().all(|count| *count >= KEYS), "{counts:?}");
+    assert_eq!(writes.moves(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,6 +99,48 @@ async fn a_leader_that_was_paused_does_not_write_when_it_wakes() {
     assert_eq!(here.logged(leader, WRITES), written, "nothing was written after it woke");
     assert_eq!(here.logged(leader, LEADS), 1);
     assert_eq!(here.leader(&[0, 1]).await, other);
+    // The audit log says the same of everything that was written, not only of statuses.
+    let writes = Writes::of(&here);
+    assert_eq!((writes.no_second_writer().len(), writes.moves()), (2, 1));
+}
+
+/// It is paused while it writes as fast as it may, again and again: whatever was on its way when it stopped is refused when it
+/// wakes, or came in while it still led.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_paused_in_the_middle_of_its_writes_is_not_a_second_writer() {
+    let cluster = Cluster::shared().await.unwrap();
+    let here = Installation::start(cluster, 2, 1).await;
+    here.apply(&keys(1)).await;
+    all_ready(&here).await;
+    let mut leader = here.leader(&[0, 1]).await;
+    for round in 0..3 {
+        let before = here.logged(leader, WRITES);
+        here.apply(&keys(10 + round)).await;
+        until("it writes", || async {
+            let now = here.logged(leader, WRITES);
+            if now > before { Ok(()) } else { Err(format!("{now} writes")) }
+        })
+        .await;
+        let pid = here.plane.operator(leader).unwrap().pid().unwrap();
+        signal(pid, "-STOP");
+        assert_eq!(here.leader(&[1 - leader]).await, 1 - leader);
+        all_ready(&here).await;
+        let followed = here.logged(leader, "another replica leads");
+        signal(pid, "-CONT");
+        until("it follows", || async {
+            if here.logged(leader, "another replica leads") > followed {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
+        })
+        .await;
+        all_ready(&here).await;
+        leader = 1 - leader;
+    }
+    let writes = Writes::of(&here);
+    let counts = writes.no_second_writer();
+    assert_eq!((counts.len(), writes.moves()), (2, 3), "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,4 +166,5 @@ async fn an_orderly_end_hands_over_at_once_and_an_api_server_that_was_away_chang
     assert_eq!(versions(&here).await, before);
     here.apply(&keys(3)).await;
     all_ready(&here).await;
+    assert_eq!(Writes::of(&here).no_second_writer().len(), 2);
 }

@@ -4,13 +4,12 @@
 //! and nobody else waits with it.
 
 use super::{
+    guard::{Guarded, Unreadable},
     object::{object, said, unreadable},
     observed::{Observed, Source, Watched},
     secrets::{Read, Secrets},
     world::{ObjectName, Objects, World},
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DeserializeGuard;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -33,7 +32,7 @@ pub struct Index {
     keys: Objects<VirtualKey>,
     routes: Objects<ProviderRoute>,
     servers: Objects<McpServer>,
-    unreadable: Arc<BTreeMap<ResourceId, Arc<ObjectMeta>>>,
+    unreadable: Arc<BTreeMap<ResourceId, Arc<Unreadable>>>,
     namespaces: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     secrets: Secrets,
     /// What belongs to no object: token issuers, sealing keys.
@@ -110,9 +109,9 @@ impl Index {
             seen.insert(name.clone());
         }
         match observed {
-            Observed::Key(key) => self.put(Kind::VirtualKey, name, *key, Body::VirtualKey),
-            Observed::Route(route) => self.put(Kind::ProviderRoute, name, *route, Body::ProviderRoute),
-            Observed::Server(server) => self.put(Kind::McpServer, name, *server, Body::McpServer),
+            Observed::Key(key) => self.put(Kind::VirtualKey, name, key, Body::VirtualKey),
+            Observed::Route(route) => self.put(Kind::ProviderRoute, name, route, Body::ProviderRoute),
+            Observed::Server(server) => self.put(Kind::McpServer, name, server, Body::McpServer),
             Observed::Namespace(namespace) => {
                 let labels = namespace.metadata.labels.unwrap_or_default();
                 if self.namespaces.get(&name.1) != Some(&labels) {
@@ -342,18 +341,11 @@ impl Index {
 
     /// Takes an object as it is now. Whether it has to be compiled depends on what it says, not on its status; whether it counts
     /// at once, on its Secrets.
-    fn put<K: Kept>(
-        &mut self,
-        kind: Kind,
-        name: ObjectName,
-        observed: DeserializeGuard<K>,
-        body: fn(Arc<K>) -> Body,
-    ) {
-        let DeserializeGuard(observed) = observed;
+    fn put<K: Kept>(&mut self, kind: Kind, name: ObjectName, observed: Guarded<K>, body: fn(Arc<K>) -> Body) {
         let id = (kind, name);
         match observed {
-            Ok(new) => {
-                let new = Arc::new(new);
+            Guarded::Read(new) => {
+                let new: Arc<K> = Arc::from(new);
                 let before = K::objects(self).get(&id.1);
                 let same = before.is_some_and(|old| said(old.meta()) == said(new.meta()));
                 let object = object(kind, new.meta(), body(new.clone()));
@@ -366,15 +358,24 @@ impl Index {
                     self.unsettled = true;
                 }
             }
-            Err(invalid) => {
+            Guarded::Unreadable(new) => {
                 self.waiting.remove(&id);
                 Arc::make_mut(K::objects(self)).remove(&id.1);
-                let object = object(kind, &invalid.metadata, unreadable(&invalid.error));
+                let object = object(kind, &new.metadata, unreadable(&new));
                 let resource = ResourceId::new(kind, &id.1.0, &id.1.1);
-                Arc::make_mut(&mut self.unreadable).insert(resource, Arc::new(invalid.metadata));
+                // Its status alone is another one: the operator itself writes that.
+                let same = self.unreadable.get(&resource).is_some_and(|old| {
+                    said(&old.metadata) == said(&new.metadata)
+                        && (&old.field, &old.error) == (&new.field, &new.error)
+                });
+                if !same {
+                    tracing::warn!(object = %resource, field = new.field, error = new.error, "an object cannot be read");
+                    self.outdated();
+                    self.unsettled = true;
+                }
+                Arc::make_mut(&mut self.unreadable).insert(resource, Arc::from(new));
                 self.objects.insert(id, object);
-                self.outdated();
-                self.unsettled = true;
+                self.changed = true;
             }
         }
     }

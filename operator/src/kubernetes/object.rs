@@ -1,5 +1,6 @@
 //! An object of the API server as the compiler takes it.
 
+use super::guard::Unreadable;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 use tollgate_crds::{
@@ -40,9 +41,9 @@ pub(super) fn object(kind: Kind, metadata: &ObjectMeta, body: Body) -> Object {
 }
 
 /// The body of an object that cannot be read.
-pub(super) fn unreadable(error: &str) -> Body {
-    let message = format!("the object cannot be read by this version of the operator: {error}");
-    Body::Unreadable(vec![Problem::invalid("", message)], AllowedNamespaces::Same)
+pub(super) fn unreadable(object: &Unreadable) -> Body {
+    let message = format!("this version of the operator cannot read it: {}", object.error);
+    Body::Unreadable(vec![Problem::invalid(object.field.clone(), message)], AllowedNamespaces::Same)
 }
 
 /// The body of a Secret whose content is not known.

@@ -1,8 +1,8 @@
 //! What a watch tells of.
 
-use super::world::ObjectName;
+use super::{guard::Guarded, world::ObjectName};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use std::{fmt, sync::Arc};
 use tollgate_crds::api::{McpServer, ProviderRoute, VirtualKey};
 
@@ -34,11 +34,11 @@ pub struct Source {
 #[derive(Debug)]
 pub enum Observed {
     /// A virtual key, or one that cannot be read.
-    Key(Box<DeserializeGuard<VirtualKey>>),
+    Key(Guarded<VirtualKey>),
     /// A provider route, or one that cannot be read.
-    Route(Box<DeserializeGuard<ProviderRoute>>),
+    Route(Guarded<ProviderRoute>),
     /// An MCP server, or one that cannot be read.
-    Server(Box<DeserializeGuard<McpServer>>),
+    Server(Guarded<McpServer>),
     /// A namespace's metadata.
     Namespace(Box<PartialObjectMeta<Namespace>>),
     /// A Secret's metadata.
@@ -51,9 +51,9 @@ impl Observed {
     /// Its namespace and name; the namespace of a namespace is empty.
     pub fn name(&self) -> ObjectName {
         let metadata = match self {
-            Observed::Key(object) => kube::Resource::meta(&**object),
-            Observed::Route(object) => kube::Resource::meta(&**object),
-            Observed::Server(object) => kube::Resource::meta(&**object),
+            Observed::Key(object) => kube::Resource::meta(object),
+            Observed::Route(object) => kube::Resource::meta(object),
+            Observed::Server(object) => kube::Resource::meta(object),
             Observed::Namespace(object) => &object.metadata,
             Observed::Secret(object) => &object.metadata,
         };

@@ -2,12 +2,13 @@
 
 use super::{
     follow::Event,
+    guard::Guarded,
     observed::{Observed, Source, Watched},
 };
 use futures_util::{StreamExt as _, future::BoxFuture};
 use kube::{
     Api, Client, Resource,
-    core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta},
+    core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{WatchStreamExt as _, utils::Backoff, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -44,16 +45,16 @@ pub(super) fn sources(namespaces: &[String]) -> Vec<Source> {
 pub(super) fn watch(client: &Client, source: Source, events: mpsc::Sender<Event>) -> BoxFuture<'static, ()> {
     match source.watched {
         Watched::Keys => {
-            let api: Api<DeserializeGuard<VirtualKey>> = api(client, &source);
-            Box::pin(follow(api, source, events, |o| Observed::Key(Box::new(o))))
+            let api: Api<Guarded<VirtualKey>> = api(client, &source);
+            Box::pin(follow(api, source, events, Observed::Key))
         }
         Watched::Routes => {
-            let api: Api<DeserializeGuard<ProviderRoute>> = api(client, &source);
-            Box::pin(follow(api, source, events, |o| Observed::Route(Box::new(o))))
+            let api: Api<Guarded<ProviderRoute>> = api(client, &source);
+            Box::pin(follow(api, source, events, Observed::Route))
         }
         Watched::Servers => {
-            let api: Api<DeserializeGuard<McpServer>> = api(client, &source);
-            Box::pin(follow(api, source, events, |o| Observed::Server(Box::new(o))))
+            let api: Api<Guarded<McpServer>> = api(client, &source);
+            Box::pin(follow(api, source, events, Observed::Server))
         }
         Watched::Namespaces => {
             let api: Api<PartialObjectMeta<_>> = Api::all(client.clone());

@@ -1,6 +1,6 @@
 //! What is published: the user's objects and what became of them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use super::guard::Unreadable;
 use std::{collections::BTreeMap, sync::Arc};
 use tollgate_crds::{
     api::{McpServer, ProviderRoute, VirtualKey},
@@ -25,8 +25,8 @@ pub struct World {
     pub routes: Objects<ProviderRoute>,
     /// The MCP servers.
     pub servers: Objects<McpServer>,
-    /// The metadata of objects that cannot be read.
-    pub unreadable: Arc<BTreeMap<ResourceId, Arc<ObjectMeta>>>,
+    /// What is known of objects that cannot be decoded.
+    pub unreadable: Arc<BTreeMap<ResourceId, Arc<Unreadable>>>,
     /// Labels of namespaces.
     pub namespaces: Arc<BTreeMap<String, BTreeMap<String, String>>>,
     /// Every watch has had its first list. What is not synced says nothing: an object that is missing may well exist.

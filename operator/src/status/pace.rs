@@ -55,6 +55,11 @@ impl Backoff {
         self.until = Some(now + wait);
     }
 
+    /// How often it failed since it last did not.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// How long it is left alone; `None`: it may be tried.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         self.until?.checked_duration_since(now).filter(|wait| !wait.is_zero())

@@ -9,15 +9,15 @@ use super::{
     route, server,
     subject::{Now, Object, Subject, Urgency},
 };
-use crate::kubernetes::World;
-use serde::Serialize;
+use crate::kubernetes::{Guarded, World};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
-use tollgate_crds::{api::API_VERSION, compile::Status};
+use tollgate_crds::{api::API_VERSION, compile::Status, conditions::same};
 use tollgate_proto::{Kind, Resource, ResourceId};
 
 /// One status to write, by server-side apply.
@@ -216,7 +216,6 @@ impl Track {
 /// The status of one object, where it says something else than what stands there.
 pub fn status(object: &Object, subject: &Subject<'_>) -> Option<Patch> {
     let id = subject.compiled.id();
-    let none = Vec::new();
     let (urgency, news, status) = match object {
         Object::Key(key) => {
             let old = key.status.clone().unwrap_or_default();
@@ -233,11 +232,12 @@ pub fn status(object: &Object, subject: &Subject<'_>) -> Option<Patch> {
             let (next, urgency) = server::status(server, &old, subject);
             (urgency, news::of_conditions(&old.conditions, &next.conditions), value(&next))
         }
-        Object::Unreadable(_, metadata) => {
-            let (conditions, _) = subject.conditions(&none, metadata.generation, None);
-            let news = news::of_conditions(&none, &conditions);
-            let status = json!({"observedGeneration": metadata.generation, "conditions": conditions});
-            (Urgency::Now, news, status)
+        Object::Unreadable(_, object) => {
+            let generation = object.metadata.generation;
+            let (conditions, _) = subject.conditions(&object.conditions, generation, None);
+            let urgency = if same(&object.conditions, &conditions) { Urgency::None } else { Urgency::Now };
+            let news = news::of_conditions(&object.conditions, &conditions);
+            (urgency, news, json!({"observedGeneration": generation, "conditions": conditions}))
         }
     };
     if urgency == Urgency::None {
@@ -267,9 +267,16 @@ fn value(status: &impl Serialize) -> Value {
 /// The object that the API server answered a write with.
 pub fn outcome(kind: Kind, answer: Value) -> Option<Object> {
     match kind {
-        Kind::VirtualKey => serde_json::from_value(answer).ok().map(|o| Object::Key(Arc::new(o))),
-        Kind::ProviderRoute => serde_json::from_value(answer).ok().map(|o| Object::Route(Arc::new(o))),
-        Kind::McpServer => serde_json::from_value(answer).ok().map(|o| Object::Server(Arc::new(o))),
+        Kind::VirtualKey => decoded(kind, answer, Object::Key),
+        Kind::ProviderRoute => decoded(kind, answer, Object::Route),
+        Kind::McpServer => decoded(kind, answer, Object::Server),
         _ => None,
     }
+}
+
+fn decoded<K: DeserializeOwned>(kind: Kind, answer: Value, read: fn(Arc<K>) -> Object) -> Option<Object> {
+    Some(match Guarded::decode(answer).ok()? {
+        Guarded::Read(object) => read(Arc::from(object)),
+        Guarded::Unreadable(object) => Object::Unreadable(kind, Arc::from(object)),
+    })
 }

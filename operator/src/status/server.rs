@@ -6,7 +6,7 @@ use tollgate_crds::{
         McpServer, McpServerStatus,
         mcp_server::{Era, ServerHealth},
     },
-    conditions::same,
+    conditions::{READY, reasons, same},
 };
 use tollgate_proto::discovery::v1::ServerReport;
 
@@ -24,7 +24,8 @@ pub(super) fn status(
     subject: &Subject<'_>,
 ) -> (McpServerStatus, Urgency) {
     let generation = server.metadata.generation;
-    let (conditions, waits) = subject.conditions(&old.conditions, generation, None);
+    let off = down(server, old, subject).map(|why| (reasons::NOT_RUNNING, why));
+    let (conditions, waits) = subject.conditions(&old.conditions, generation, off);
     let reports = subject.fleet.server(&subject.compiled.id().name);
     let mut next = McpServerStatus { observed_generation: generation, conditions, ..old.clone() };
     // Not all gateways are known yet, or none has asked: what stands there stays.
@@ -55,6 +56,20 @@ pub(super) fn status(
             Urgency::None
         };
     (next, urgency)
+}
+
+/// Why a server over standard input and output does not run; `None`: it does, or is no such server. What stands there stays
+/// until this leader has looked for itself.
+fn down(server: &McpServer, old: &McpServerStatus, subject: &Subject<'_>) -> Option<String> {
+    server.spec.stdio.as_ref()?;
+    match subject.fleet.pod(&subject.compiled.id().name) {
+        Some(pod) if pod.ready => None,
+        Some(pod) => Some(shortened(&pod.message).to_owned()),
+        None => {
+            let ready = old.conditions.iter().find(|c| c.type_ == READY)?;
+            (ready.reason == reasons::NOT_RUNNING).then(|| ready.message.clone())
+        }
+    }
 }
 
 fn health(reports: &[&ServerReport]) -> (ServerHealth, Option<String>) {

@@ -4,7 +4,7 @@ use super::{
     conditions::{self, Verdict, Wanted},
     fleet::Fleet,
 };
-use crate::kubernetes::World;
+use crate::kubernetes::{Unreadable, World};
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
     jiff::Timestamp,
@@ -26,8 +26,8 @@ pub enum Object {
     Route(Arc<ProviderRoute>),
     /// An MCP server.
     Server(Arc<McpServer>),
-    /// One that cannot be read: only its metadata is known.
-    Unreadable(Kind, Arc<ObjectMeta>),
+    /// One that cannot be decoded.
+    Unreadable(Kind, Arc<Unreadable>),
 }
 
 /// What a status is made of.
@@ -80,9 +80,8 @@ impl Object {
             Kind::McpServer => world.servers.get(&key).cloned().map(Object::Server),
             _ => return None,
         };
-        readable.or_else(|| {
-            world.unreadable.get(id).map(|metadata| Object::Unreadable(id.kind, metadata.clone()))
-        })
+        readable
+            .or_else(|| world.unreadable.get(id).map(|object| Object::Unreadable(id.kind, object.clone())))
     }
 
     /// Whether both are the same state of the same object, as it came from the API server.
@@ -112,7 +111,7 @@ impl Object {
             Object::Key(key) => &key.metadata,
             Object::Route(route) => &route.metadata,
             Object::Server(server) => &server.metadata,
-            Object::Unreadable(_, metadata) => metadata,
+            Object::Unreadable(_, object) => &object.metadata,
         }
     }
 }

@@ -1,218 +1,21 @@
 //! What is written of an object, and when: the planner over a world and a fleet that are made up.
 
-use super::{
-    fleet::{Fleet, SETTLE},
-    news::event,
-    plan::{Plan, Planner, outcome},
-    subject::{Now, Urgency},
-};
+mod stage;
+
+use super::{news::event, plan::Planner, subject::Urgency};
 use crate::{
-    kubernetes::World,
-    stdio::health::{Health, Healths},
-    xds::{
-        Identity,
-        reports::{Entry, Nodes},
-    },
+    kubernetes::{Guarded, Unreadable},
+    stdio::health::Health,
+    xds::Identity,
 };
-use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt as _;
 use serde_json::{Value, json};
+use stage::{EPOCH, Stage, ready};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tollgate_crds::{
-    api::{McpServer, ProviderRoute, VirtualKey},
-    compile::{Body, Input, Object, compile},
-};
-use tollgate_proto::{Kind, Resource, ResourceId, discovery::v1};
-
-/// A cluster: objects as the API server has them, gateways, and a leader's planner.
-struct Stage {
-    keys: Vec<VirtualKey>,
-    routes: Vec<ProviderRoute>,
-    servers: Vec<McpServer>,
-    world: Arc<World>,
-    nodes: Arc<Nodes>,
-    pods: Healths,
-    planner: Planner,
-    start: Instant,
-    at: Duration,
-}
-
-/// The Unix time of the start.
-const EPOCH: i64 = 1_800_000_000;
-
-impl Stage {
-    fn new(objects: Vec<Value>) -> Self {
-        let mut stage = Stage {
-            keys: Vec::new(),
-            routes: Vec::new(),
-            servers: Vec::new(),
-            world: Arc::default(),
-            nodes: Arc::default(),
-            pods: Healths::new(),
-            planner: Planner::default(),
-            start: Instant::now(),
-            at: Duration::ZERO,
-        };
-        for object in objects {
-            stage.put(object);
-        }
-        stage.compile();
-        stage
-    }
-
-    fn put(&mut self, mut object: Value) {
-        object["apiVersion"] = "tollgate.dev/v1alpha1".into();
-        object["metadata"]["namespace"] = "n".into();
-        object["metadata"]["uid"] = "u".into();
-        if object["metadata"]["generation"].is_null() {
-            object["metadata"]["generation"] = 1.into();
-        }
-        match object["kind"].as_str().unwrap() {
-            "VirtualKey" => self.keys.push(serde_json::from_value(object).unwrap()),
-            "ProviderRoute" => self.routes.push(serde_json::from_value(object).unwrap()),
-            _ => self.servers.push(serde_json::from_value(object).unwrap()),
-        }
-    }
-
-    fn compile(&mut self) {
-        let object = |kind, name: String, body| Object {
-            source: None,
-            kind,
-            namespace: "n".into(),
-            name,
-            created: None,
-            body,
-        };
-        let mut input = Input::default();
-        input.options.allow_private_endpoints = true;
-        let keys = self
-            .keys
-            .iter()
-            .map(|k| object(Kind::VirtualKey, k.name_any(), Body::VirtualKey(Arc::new(k.clone()))));
-        input.objects.extend(keys);
-        let routes = self
-            .routes
-            .iter()
-            .map(|r| object(Kind::ProviderRoute, r.name_any(), Body::ProviderRoute(Arc::new(r.clone()))));
-        input.objects.extend(routes);
-        let servers = self
-            .servers
-            .iter()
-            .map(|s| object(Kind::McpServer, s.name_any(), Body::McpServer(Arc::new(s.clone()))));
-        input.objects.extend(servers);
-        let named = |name: String| ("n".to_owned(), name);
-        self.world = Arc::new(World {
-            compiled: Arc::new(compile(&input)),
-            keys: Arc::new(self.keys.iter().map(|k| (named(k.name_any()), Arc::new(k.clone()))).collect()),
-            routes: Arc::new(
-                self.routes.iter().map(|r| (named(r.name_any()), Arc::new(r.clone()))).collect(),
-            ),
-            servers: Arc::new(
-                self.servers.iter().map(|s| (named(s.name_any()), Arc::new(s.clone()))).collect(),
-            ),
-            synced: true,
-            ..World::default()
-        });
-    }
-
-    fn gateway(&self, pod: &str) -> Entry {
-        let identity =
-            Identity { namespace: "system".into(), service_account: "gateway".into(), pod: pod.into() };
-        let entry = self.nodes.enter(identity);
-        entry.take(ready()).unwrap();
-        entry
-    }
-
-    /// All resources as a gateway reports them in force.
-    fn all(&self) -> v1::NodeReport {
-        let item = |r: &Resource| v1::InForce {
-            type_url: r.kind().type_url(),
-            name: r.id().name,
-            version: r.version(),
-        };
-        v1::NodeReport { in_force: self.world.compiled.resources.iter().map(item).collect(), ..ready() }
-    }
-
-    /// That a gateway rejects the resource of `kind` `name`.
-    fn nack(&self, kind: Kind, name: &str, error: &str) -> v1::NodeReport {
-        let id = ResourceId::new(kind, "n", name);
-        let rejection = v1::Rejection {
-            type_url: kind.type_url(),
-            name: id.name.clone(),
-            version: self.world.compiled.resources.get(&id).unwrap().version(),
-            error: error.into(),
-            kept: String::new(),
-        };
-        v1::NodeReport { rejected: vec![rejection], ..ready() }
-    }
-
-    fn now(&self) -> Now {
-        let millis = EPOCH * 1000 + i64::try_from(self.at.as_millis()).unwrap();
-        Now { instant: self.start + self.at, time: Timestamp::from_millisecond(millis).unwrap() }
-    }
-
-    fn wait(&mut self, seconds: u64) {
-        self.at += Duration::from_secs(seconds);
-    }
-
-    fn look(&mut self) -> Plan {
-        let fleet = Fleet::new(self.nodes.all(), "system", self.at >= SETTLE).with_pods(self.pods.clone());
-        let now = self.now();
-        self.planner.look(&self.world, &fleet, now)
-    }
-
-    /// Looks, and writes what is to be written; what the API server then has is the next world.
-    fn write(&mut self) -> Plan {
-        let plan = self.look();
-        for patch in &plan.patches {
-            let name = patch.id.name.split_once('/').unwrap().1;
-            let status = patch.body["status"].clone();
-            let object = match patch.id.kind {
-                Kind::VirtualKey => {
-                    let key = self.keys.iter_mut().find(|k| k.name_any() == name).unwrap();
-                    key.status = serde_json::from_value(status).unwrap();
-                    serde_json::to_value(key).unwrap()
-                }
-                Kind::ProviderRoute => {
-                    let route = self.routes.iter_mut().find(|k| k.name_any() == name).unwrap();
-                    route.status = serde_json::from_value(status).unwrap();
-                    serde_json::to_value(route).unwrap()
-                }
-                _ => {
-                    let server = self.servers.iter_mut().find(|k| k.name_any() == name).unwrap();
-                    server.status = serde_json::from_value(status).unwrap();
-                    serde_json::to_value(server).unwrap()
-                }
-            };
-            let now = self.now().instant;
-            self.planner.written(patch, outcome(patch.id.kind, object), now);
-        }
-        plan
-    }
-
-    /// `type=status/reason` of the key's conditions, with the generation they are about.
-    fn conditions(&self) -> Vec<String> {
-        let conditions = self.keys[0].status.iter().flat_map(|s| &s.conditions);
-        conditions
-            .map(|c| format!("{}={}/{} {}", c.type_, c.status, c.reason, c.observed_generation.unwrap()))
-            .collect()
-    }
-
-    fn message(&self, kind: &str) -> String {
-        let status = self.keys[0].status.as_ref().unwrap();
-        status.conditions.iter().find(|c| c.type_ == kind).unwrap().message.clone()
-    }
-}
-
-fn ready() -> v1::NodeReport {
-    v1::NodeReport {
-        health: Some(v1::NodeHealth { ready: true, ..Default::default() }),
-        ..Default::default()
-    }
-}
+use tollgate_crds::api::{VirtualKey, mcp_server::ServerHealth};
+use tollgate_proto::{Kind, discovery::v1};
 
 fn key(spec: Value) -> Value {
     json!({"kind": "VirtualKey", "metadata": {"name": "k"}, "spec": spec})
@@ -618,4 +421,56 @@ fn what_fails_is_left_alone_for_a_while() {
     assert!(plan.patches.is_empty() && plan.again.is_some());
     stage.wait(1);
     assert_eq!(stage.look().patches.len(), 1);
+}
+
+#[test]
+fn a_stdio_server_that_does_not_run_says_why_and_a_new_leader_says_no_less() {
+    let spec = json!({"stdio": {"image": "ghcr.io/acme/db:1", "command": ["db"]}});
+    let mut stage = Stage::new(vec![json!({"kind": "McpServer", "metadata": {"name": "db"}, "spec": spec})]);
+    let ready = |stage: &Stage| {
+        let status = stage.servers[0].status.clone().unwrap();
+        let ready = status.conditions.into_iter().find(|c| c.type_ == "Ready").unwrap();
+        (format!("{}/{}", ready.status, ready.reason), ready.message, status.health)
+    };
+    let gateway = stage.gateway("g-1");
+    gateway.take(stage.all()).unwrap();
+    stage.wait(60);
+    let name = ("n".to_owned(), "db".to_owned());
+    stage.pods.insert(name.clone(), Health { ready: false, message: "no pod is available".to_owned() });
+    stage.write();
+    let (is, why, health) = ready(&stage);
+    assert_eq!((is.as_str(), health), ("False/NotRunning", ServerHealth::Unreachable));
+    assert_eq!(why, "no pod is available");
+    // A new leader has not looked at Deployments yet: nothing flaps.
+    stage.pods.clear();
+    stage.compile();
+    assert!(stage.look().patches.is_empty());
+    // It runs.
+    stage.pods.insert(name, Health { ready: true, message: String::new() });
+    stage.write();
+    assert_eq!(ready(&stage).0, "True/Ready");
+}
+
+#[test]
+fn an_object_that_cannot_be_decoded_is_told_of_once() {
+    let mut stage = Stage::new(Vec::new());
+    let wrong = json!({"metadata": {"name": "k", "namespace": "n", "uid": "u", "generation": 4}, "spec": {"disabled": 5}});
+    let decode = |object: Value| match Guarded::<VirtualKey>::decode(object).unwrap() {
+        Guarded::Unreadable(wrong) => Arc::<Unreadable>::from(wrong),
+        Guarded::Read(_) => panic!("it can be decoded"),
+    };
+    stage.unreadable.push(decode(wrong.clone()));
+    stage.compile();
+    let plan = stage.look();
+    assert_eq!(plan.patches.len(), 1);
+    let status = &plan.patches[0].body["status"];
+    assert!(status.to_string().contains("spec.disabled"), "{status}");
+    assert!(plan.patches[0].news.iter().any(|news| news.warning), "{:?}", plan.patches[0].news);
+    // As the API server has it now.
+    let mut written = wrong;
+    written["status"] = status.clone();
+    stage.unreadable[0] = decode(written);
+    stage.compile();
+    stage.wait(5);
+    assert!(stage.look().patches.is_empty(), "what stands there is right");
 }

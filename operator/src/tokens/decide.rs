@@ -79,7 +79,12 @@ pub fn decide(key: &VirtualKey, found: Option<&Secret>, fresh: &str, now: Timest
     let Some(token) = token else { return generated(key, secret.clone(), entry, fresh) };
     let carried_out = secret.annotations().get(ROTATED).map_or("", String::as_str);
     if !asked.is_empty() && asked != carried_out {
-        return rotated(key, secret, entry, token, fresh, now);
+        return match overlap(key) {
+            Ok(overlap) => rotated(key, secret, entry, token, fresh, now, overlap),
+            Err(text) => refused(format!(
+                "the token is not rotated: {ROTATION_OVERLAP} is {text:?}, which is no duration such as 1h, or 0 for a token that leaked"
+            )),
+        };
     }
     let until = entry_of(secret, &previous_until(entry)).and_then(|text| text.parse::<Timestamp>().ok());
     match entry_of(secret, &previous(entry)).is_some() && until.is_none_or(|until| until <= now) {
@@ -113,9 +118,9 @@ fn rotated(
     token: &str,
     fresh: &str,
     now: Timestamp,
+    overlap: Duration,
 ) -> Change {
     let mut secret = secret.clone();
-    let overlap = overlap(key);
     let until = now.checked_add(SignedDuration::try_from(overlap).unwrap_or_default()).unwrap_or(now);
     // To the second: it is for people, too.
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until);
@@ -131,10 +136,15 @@ fn rotated(
     Change { done: Done::Rotated { secret: secret.name_any(), until }, secret: Some(secret) }
 }
 
-/// For how long the token before a rotation stays valid. What is no duration is the default: a slip must not lock users out.
-fn overlap(key: &VirtualKey) -> Duration {
-    let said = key.annotations().get(ROTATION_OVERLAP).map(|text| Span::from(text.as_str()).parse());
-    said.and_then(Result::ok).unwrap_or(Duration::from_secs(DEFAULT_OVERLAP))
+/// For how long the token before a rotation stays valid. A text that is no duration is the error: whoever rotates a token that
+/// leaked must not be left with it for a day by a slip, and nobody is to be locked out by one.
+fn overlap(key: &VirtualKey) -> Result<Duration, &str> {
+    match key.annotations().get(ROTATION_OVERLAP).map(|text| text.trim()) {
+        None => Ok(Duration::from_secs(DEFAULT_OVERLAP)),
+        Some("0") => Ok(Duration::ZERO),
+        Some(text) if text.is_empty() => Err(text),
+        Some(text) => Span::from(text).parse().map_err(|_| text),
+    }
 }
 
 fn metadata(key: &VirtualKey, name: &str) -> ObjectMeta {

@@ -74,6 +74,16 @@ fn a_rotation_is_carried_out_once_and_the_old_token_goes_when_its_time_is_over()
     assert_eq!(held(&made(change)), ["tg_5", "", ""], "no overlap: the old token is gone at once");
     let slip = key(&[(ROTATE_TOKEN, "c"), (ROTATION_OVERLAP, "soon")]);
     let change = decide(&slip, Some(&third), "tg_6", at(0));
+    assert!(
+        matches!(&change.done, Done::Refused(why) if why.contains("soon")),
+        "a slip rotates nothing, and is told of"
+    );
+    assert!(change.secret.is_none());
+    let leaked = key(&[(ROTATE_TOKEN, "c"), (ROTATION_OVERLAP, "0")]);
+    let change = decide(&leaked, Some(&third), "tg_6", at(0));
+    assert_eq!(change.done, Done::Rotated { secret: "s".into(), until: None });
+    let usual = key(&[(ROTATE_TOKEN, "c")]);
+    let change = decide(&usual, Some(&third), "tg_6", at(0));
     assert_eq!(change.done, Done::Rotated { secret: "s".into(), until: Some(at(24 * 3600)) });
 }
 

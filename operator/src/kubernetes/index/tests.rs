@@ -25,13 +25,13 @@ fn key(namespace: &str, name: &str, spec: Value) -> Observed {
 fn key_at(namespace: &str, name: &str, generation: i64, spec: Value) -> Observed {
     let object = json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "VirtualKey",
         "metadata": metadata(namespace, name, generation), "spec": spec});
-    Observed::Key(Box::new(serde_json::from_value(object).unwrap()))
+    Observed::Key(serde_json::from_value(object).unwrap())
 }
 
 fn route(namespace: &str, name: &str, spec: Value) -> Observed {
     let object = json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "ProviderRoute",
         "metadata": metadata(namespace, name, 1), "spec": spec});
-    Observed::Route(Box::new(serde_json::from_value(object).unwrap()))
+    Observed::Route(serde_json::from_value(object).unwrap())
 }
 
 /// A route whose credential stands in the Secret `name`.
