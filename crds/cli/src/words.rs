@@ -6,13 +6,24 @@ use std::error::Error;
 pub fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        other => chain(std::iter::successors(Some(other as &dyn Error), |error| error.source())),
+        other => chain(causes(other).into_iter()),
     }
 }
 
 /// What went wrong, and why.
 pub fn of(error: &anyhow::Error) -> String {
     chain(error.chain())
+}
+
+/// An error and what it came from.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> Vec<&'e (dyn Error + 'static)> {
+    let mut all = vec![error];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        all.push(cause);
+        next = cause.source();
+    }
+    all
 }
 
 fn chain<'e>(errors: impl Iterator<Item = &'e (dyn Error + 'static)>) -> String {
