@@ -79,7 +79,7 @@ pub mod reasons {
     pub const EXPIRED: &str = "Expired";
 
     /// All of them.
-    pub const ALL: [&str; 25] = [
+    pub const ALL: [&str; 26] = [
         ACCEPTED,
         INVALID,
         NOT_SUPPORTED,
