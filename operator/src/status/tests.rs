@@ -8,6 +8,7 @@ use crate::{
     stdio::health::Health,
     xds::Identity,
 };
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use stage::{EPOCH, Stage, ready};
 use std::{

@@ -370,7 +370,7 @@ fn what_an_object_said_counts_until_its_new_secret_was_looked_for() {
     let moved = json!({"backends": [{"name": "b", "anthropic": {}, "credentials": secret}]});
     let mut observed = route("a", "r", moved);
     if let Observed::Route(route) = &mut observed {
-        route.0.as_mut().unwrap().metadata.generation = Some(2);
+        kube::Resource::meta_mut(route).generation = Some(2);
     }
     cluster.apply(observed);
     assert_eq!(cluster.secret("a", "r", "apiKey").as_deref(), Some("one"));
@@ -383,7 +383,7 @@ fn what_an_object_said_counts_until_its_new_secret_was_looked_for() {
     // Deleted while a further one waits: nothing comes back.
     let mut observed = route_with_secret("a", "r");
     if let Observed::Route(route) = &mut observed {
-        route.0.as_mut().unwrap().metadata.generation = Some(3);
+        kube::Resource::meta_mut(route).generation = Some(3);
     }
     cluster.apply(observed);
     cluster.delete(Watched::Routes, "a", "r");
