@@ -3,6 +3,7 @@
 use crate::{
     bridge, check,
     ledger::{self, RedisArgs},
+    model::ObjectId,
     records::{audit, flags::PostgresArgs},
     relay,
 };
@@ -59,6 +60,10 @@ pub struct Args {
     /// Host name under which the gateway may be called (repeatable); loopback names always may.
     #[arg(long = "allowed-host", value_name = "NAME")]
     pub allowed_hosts: Vec<String>,
+    /// A key (namespace/name) whose holder sees all records in /logs, and /logs/api/audit, with its token (repeatable): for the
+    /// platform's people and programs. It needs no models.
+    #[arg(long = "logs-admin", value_name = "KEY", value_parser = key)]
+    pub logs_admins: Vec<ObjectId>,
     /// Web origin that may call it from a browser (repeatable), such as https://tools.example.com.
     #[arg(long = "allowed-origin", value_name = "ORIGIN")]
     pub allowed_origins: Vec<String>,
@@ -151,6 +156,15 @@ impl Args {
             Some(Command::Check(args)) => args.log_json,
             Some(Command::Ledger(_) | Command::Audit(_)) => false,
         }
+    }
+}
+
+fn key(text: &str) -> Result<ObjectId, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ObjectId::new(namespace, name))
+        }
+        _ => Err(format!("{text:?} is no key as namespace/name")),
     }
 }
 

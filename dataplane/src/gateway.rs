@@ -4,7 +4,7 @@ use crate::{
     client::{HttpClient, Reach, http_client},
     identity::Verifier,
     ledger::Ledger,
-    model::key::Content,
+    model::{ObjectId, key::Content},
     records::{
         Record, Sink,
         record::{Latency, ModelRecord, RecordKind},
@@ -51,6 +51,8 @@ pub struct Options {
     pub standalone: bool,
     /// Whose ServiceAccount tokens are taken, besides those that the operator names.
     pub token_issuers: Vec<Arc<Verifier>>,
+    /// Keys whose holders read all records and the audit on listeners beyond loopback.
+    pub logs_admins: Vec<ObjectId>,
     /// Nothing is served by a configuration that is older. `None`: any age will do.
     pub max_config_age: Option<Duration>,
 }
@@ -82,6 +84,7 @@ impl Default for Options {
             allowed_origins: Vec::new(),
             standalone: false,
             token_issuers: Vec::new(),
+            logs_admins: Vec::new(),
             max_config_age: None,
         }
     }

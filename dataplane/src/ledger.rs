@@ -6,6 +6,7 @@
 //! # Layout
 //! - here: [`Ledger`], and what it answers
 //! - `shared`: Redis, and what holds while it is away; `connect`: from flags to a store; [`first`]: what a start waits for
+//! - `kept`: charges that Redis has not confirmed, in a file
 //! - `keep`: what goes on beside the requests; `revocations`: keys that the ledger itself refuses; `resets`: budgets that begin
 //!   anew
 //! - [`command`]: `tollgate-dataplane ledger …`
@@ -15,6 +16,7 @@ pub mod command;
 mod connect;
 pub mod first;
 mod keep;
+mod kept;
 mod resets;
 mod revocations;
 mod shared;

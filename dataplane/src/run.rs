@@ -134,7 +134,7 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
         .context("cannot open the records")?;
     let (first, counted) = (snapshots.borrow().clone(), recorder.clone());
     telemetry::watch_records(move || counted.counts());
-    let account = ledger::open(&args.ledger, args.postgres.postgres.is_some())?;
+    let account = ledger::open(&args.ledger, args.postgres.postgres.is_some(), &args.data)?;
     let gateway = gateway(options, first, account, &recorder, &store).await?;
     let holding = gateway.clone();
     telemetry::watch_holds(move || holding.ledger.holds());
@@ -188,6 +188,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         standalone: args.source.manifests.is_some(),
         allowed_hosts: args.allowed_hosts.clone(),
         allowed_origins: args.allowed_origins.clone(),
+        logs_admins: args.logs_admins.clone(),
         max_config_age: args.operations.max_config_age,
         ..Options::default()
     })

@@ -48,6 +48,7 @@ pub use wire::MAX_AMOUNT;
 use crate::budget::Limit;
 use crate::charge::{Actual, Ask, Counter, Decision, Grant, Level, Posting, Settled};
 use crate::state::{State, decide};
+pub use journal::Charge;
 use journal::{Journal, LiveHold, Settle};
 use link::Link;
 use std::path::PathBuf;
@@ -101,7 +102,7 @@ pub struct Billing<'a> {
 #[derive(Debug)]
 #[must_use = "a settle is only carried out by `confirm`"]
 pub struct Settling {
-    settle: Settle,
+    settle: Arc<Settle>,
     kept: Result<(), usize>,
     /// What it will post if the hold still lives.
     pub expected: Settled,
@@ -267,17 +268,26 @@ impl RedisStore {
     ) -> Settling {
         let root = self.root_of(levels, grant);
         let used = wire::clamp(actual);
-        let args = wire::settle(levels, grant, &used, &self.time(now), self.options.stream, billing);
         let part = |counter: &Counter| Part { held: grant.held, counter: counter.clone() };
         let (expected, _) = outcome(grant.counters.iter().map(part), &used);
-        let (settle, kept) = self.journal.settling(&root, args, grant);
+        let charge = Charge {
+            id: grant.id,
+            root: root.to_string(),
+            held: grant.held,
+            counters: grant.counters.clone(),
+            levels: levels.iter().map(|level| (level.key.to_owned(), level.tokens_per_minute)).collect(),
+            used,
+            request: billing.request,
+            record: billing.record.to_vec(),
+        };
+        let (settle, kept) = self.journal.settling(Settle { root, charge, at: now });
         Settling { settle, kept, expected }
     }
 
     /// The second half: what was posted, or `None` where it had been carried out before.
     pub async fn confirm(&self, settling: &Settling) -> Result<Option<Settled>, StoreError> {
         let sent = self.carry_out(&settling.settle).await;
-        self.journal.let_go(settling.settle.grant.id);
+        self.journal.let_go(settling.settle.charge.id);
         match (sent, settling.kept) {
             (Err(_), Err(full)) => Err(StoreError::Full(full)),
             (sent, _) => sent,
@@ -286,18 +296,50 @@ impl RedisStore {
 
     /// In place of [`RedisStore::confirm`]: leaves a settle to the sweep. Returns what it will post if the hold still lives.
     pub fn leave(&self, settling: Settling) -> Settled {
-        self.journal.let_go(settling.settle.grant.id);
+        self.journal.let_go(settling.settle.charge.id);
         settling.expected
     }
 
     async fn carry_out(&self, settle: &Settle) -> Result<Option<Settled>, StoreError> {
-        let reply = self.opened(&settle.root, &wire::SETTLE, &settle.args).await?;
-        self.journal.settled(settle.grant.id);
+        let (id, at) = (settle.charge.id, self.server_time(settle.at));
+        let args =
+            wire::settle(&settle.charge, &self.time(settle.at), self.options.stream, self.journal.tried(id));
+        let reply = match self.opened(&settle.root, &wire::SETTLE, &args).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                if error.is_unsure() {
+                    self.journal.may_be_done(id, at);
+                }
+                return Err(error);
+            }
+        };
+        self.journal.settled(id, at);
         if reply.number(5) > 0 {
             // It is posted; what goes to another tree is brought there by the next sweep at the latest.
             self.forward(&settle.root, &self.time(0)).await.ok();
         }
-        Ok(self.settled(&settle.grant, &reply))
+        Ok(self.settled(&settle.charge, &reply))
+    }
+
+    /// Charges that Redis has not confirmed in time, with when they may have been carried out: to be kept where they survive
+    /// this process. From now on they count as kept; `all`: those that were before as well.
+    pub fn to_keep(&self, all: bool) -> Vec<(Charge, Option<i64>)> {
+        let noted = self.journal.to_note(all).into_iter();
+        noted.map(|(settle, tried)| (settle.charge.clone(), tried)).collect()
+    }
+
+    /// Charges that were kept and are confirmed now: they need not be any longer.
+    pub fn take_posted(&self) -> Vec<Uuid> {
+        self.journal.take_done()
+    }
+
+    /// Takes over a charge that an earlier process kept; from now on it is repeated until it is posted. Returns what it comes
+    /// to; `None` if too many wait.
+    pub fn take_over(&self, charge: Charge, tried: Option<i64>, now: i64) -> Option<Settled> {
+        let part = |counter: &Counter| Part { held: charge.held, counter: counter.clone() };
+        let (expected, _) = outcome(charge.counters.iter().map(part), &charge.used);
+        let settle = Settle { root: self.journal.uses(&charge.root), charge, at: now };
+        self.journal.take_over(settle, tried).then_some(expected)
     }
 
     /// Releases a hold without a charge (nothing reached the upstream). Gives the request's rate tokens back.
@@ -388,18 +430,18 @@ impl RedisStore {
     }
 
     /// A settle's outcome. Amounts held in USD are known from the grant, tokens from the script.
-    fn settled(&self, grant: &Grant, reply: &Reply) -> Option<Settled> {
+    fn settled(&self, charge: &Charge, reply: &Reply) -> Option<Settled> {
         if reply.word() == "again" {
             return None;
         }
         let (posted, held_tokens) = (reply.actual(1), u64::try_from(reply.number(4)).unwrap_or(0));
         let held = |counter: &Counter| match counter.limit {
-            Limit::NanoUsd(_) if reply.word() == "live" => grant.held,
+            Limit::NanoUsd(_) if reply.word() == "live" => charge.held,
             Limit::NanoUsd(_) => 0,
             Limit::Tokens(_) => held_tokens,
         };
         let part = |counter: &Counter| Part { held: held(counter), counter: counter.clone() };
-        Some(self.post(grant.counters.iter().map(part), &posted))
+        Some(self.post(charge.counters.iter().map(part), &posted))
     }
 
     /// What posting `used` at counters with what each held comes to; counts what was above it as overrun.
@@ -413,6 +455,14 @@ impl RedisStore {
     /// The root under which a grant was held: a key may have moved since.
     fn root_of(&self, levels: &[Level<'_>], grant: &Grant) -> Arc<str> {
         self.journal.root(grant.id).unwrap_or_else(|| self.journal.uses(root_of(levels)))
+    }
+
+    /// Now by the clock that decides, as far as it is known here.
+    fn server_time(&self, given: i64) -> i64 {
+        match self.options.clock {
+            Clock::Server => jiff::Timestamp::now().as_millisecond().saturating_add(self.ahead.load(Relaxed)),
+            Clock::Given => given,
+        }
     }
 
     /// Now, as scripts are told: nothing where they look themselves.

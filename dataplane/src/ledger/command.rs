@@ -23,8 +23,20 @@ enum What {
     /// Puts the committed sums of all open windows back out of PostgreSQL after Redis was emptied. Does nothing where there is a
     /// ledger, but for --again.
     Restore(RestoreArgs),
+    /// Lets a key pass that the ledger refuses, until a gateway learns anew that it was disabled or deleted.
+    Allow(AllowArgs),
     /// Tells what is in the ledger: trees, records that wait for PostgreSQL, keys that are refused.
     Status(RedisArgs),
+}
+
+/// Which key.
+#[derive(Debug, Clone, Args)]
+struct AllowArgs {
+    /// The key, as namespace/name.
+    #[arg(value_name = "KEY")]
+    key: String,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 /// From where to where, and whether it is a second try.
@@ -49,6 +61,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         match command.what {
             What::Found(args) => found(&open(&args).await?).await,
             What::Restore(args) => restore(&args).await,
+            What::Allow(args) => allow(&open(&args.redis).await?, &args.key).await,
             What::Status(args) => status(&open(&args).await?).await,
         }
     })?;
@@ -101,6 +114,15 @@ async fn found(store: &RedisStore) -> anyhow::Result<String> {
         true => format!("the ledger is founded (generation {generation})"),
         false => format!("there is a ledger already (generation {generation}): nothing was changed"),
     })
+}
+
+async fn allow(store: &RedisStore, key: &str) -> anyhow::Result<String> {
+    let denied = store.denied().await?;
+    let Some((_, root)) = denied.iter().find(|(denied, _)| denied == key) else {
+        return Ok(format!("the ledger does not refuse {key}: nothing was changed"));
+    };
+    store.deny(root, key, None).await?;
+    Ok(format!("the ledger does not refuse {key} any more"))
 }
 
 async fn status(store: &RedisStore) -> anyhow::Result<String> {

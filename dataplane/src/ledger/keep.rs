@@ -2,26 +2,31 @@
 
 use super::{Ledger, RedisArgs, Settings, Shared, connect, resets, revocations, spend::Sampler};
 use crate::{config::xds::report::Observed, gateway::Gateway, snapshot::Snapshot};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use anyhow::Context as _;
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use tollgate_ledger::{budget::Limit, charge::BudgetState, memory::MemoryStore, redis::StoreError};
+use tollgate_ledger::{budget::Limit, charge::BudgetState, memory::MemoryStore};
 use tollgate_proto::discovery::v1;
 
 /// How often dead holds are looked for and failures repeated.
 const TICK: Duration = Duration::from_secs(1);
+/// How often charges that Redis does not confirm are looked for.
+const KEEP: Duration = Duration::from_millis(50);
 /// How often budgets are looked at for reports.
 const SAMPLE: Duration = Duration::from_secs(5);
 
 /// The ledger that the flags name; without any, an empty one in this process. Needs a runtime. `drained`: something takes the
-/// billing records out of Redis.
+/// billing records out of Redis; `data`: the folder of what must outlive the process.
 ///
 /// # Errors
-/// When the address is not understood.
-pub fn open(args: &RedisArgs, drained: bool) -> Result<Ledger, StoreError> {
+/// When the address is not understood, or the folder cannot be used.
+pub fn open(args: &RedisArgs, drained: bool, data: &Path) -> anyhow::Result<Ledger> {
     Ok(match connect(args, drained)? {
         Some(store) => {
             let hold = Duration::from_secs(args.redis_hold.into());
-            Shared::new(store, Settings { hold, drained }).into()
+            let shared = Shared::new(store, Settings { hold, drained });
+            shared.keep_unposted(data).context("cannot use the file of unposted charges")?;
+            shared.into()
         }
         None => MemoryStore::new().into(),
     })
@@ -34,6 +39,7 @@ pub fn keep(
     observed: Option<watch::Sender<Observed>>,
 ) {
     tokio::spawn(tick(gateway.clone()));
+    tokio::spawn(keep_unposted(gateway.clone()));
     tokio::spawn(revocations::follow(gateway.clone(), snapshots.clone()));
     tokio::spawn(resets::follow(gateway.clone(), snapshots.clone()));
     if observed.is_some() || gateway.ledger.shared().is_some() {
@@ -50,6 +56,20 @@ async fn tick(gateway: Arc<Gateway>) {
         for dead in gateway.ledger.tick(gateway.now()).await {
             tracing::warn!(id = %dead.id, "a hold died without a settle: charged what it had used");
             gateway.record_expired(dead);
+        }
+    }
+}
+
+/// Keeps what Redis does not confirm in time in a file.
+async fn keep_unposted(gateway: Arc<Gateway>) {
+    let Some(shared) = gateway.ledger.shared() else { return };
+    let mut ticks = tokio::time::interval(KEEP);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut kept = 0;
+    loop {
+        ticks.tick().await;
+        if kept > 0 || shared.store().waiting() > 0 {
+            kept = shared.update_kept().await;
         }
     }
 }

@@ -4,12 +4,13 @@
 //! there, the tick repeats. While Redis is away, keys that allow it are served on a local allowance: the same rules and limits
 //! over what this gateway last knew to be spent. What they use is posted when Redis is back.
 
-use super::{Health, Held, Place, Refused};
+use super::{Health, Held, Place, Refused, kept::Kept};
 use crate::{gateway::unix_ms, telemetry};
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -48,6 +49,16 @@ pub struct Shared {
     spent: Arc<Mutex<Spent>>,
     trouble: Mutex<Option<String>>,
     ticks: AtomicU64,
+    contact: Mutex<Contact>,
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// When all was well with the store last, and until when no hold is given up as dead: after an outage, no gateway could renew
+/// its own, and each must have the time to.
+#[derive(Debug, Default)]
+struct Contact {
+    last: Option<Instant>,
+    spare_until: Option<Instant>,
 }
 
 /// The counters of keys.
@@ -99,7 +110,7 @@ async fn measured<T>(
 /// What a failure is counted as.
 fn class(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Away(_) => "connection",
+        StoreError::Away(_) | StoreError::Unreachable(_) => "connection",
         StoreError::Slow(_) => "timeout",
         StoreError::Emptied => "emptied",
         StoreError::WrongPolicy(_) => "eviction_policy",
@@ -129,6 +140,43 @@ impl Shared {
             spent: Arc::default(),
             trouble: Mutex::default(),
             ticks: AtomicU64::new(0),
+            contact: Mutex::default(),
+            kept: Arc::default(),
+        }
+    }
+
+    /// Keeps charges that Redis does not confirm in this folder, and takes over those that an earlier process left there.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn keep_unposted(&self, folder: &Path) -> io::Result<()> {
+        let (kept, left) = Kept::open(folder)?;
+        let (count, now) = (left.len(), unix_ms());
+        for (charge, tried) in left {
+            match self.store.take_over(charge, tried, now) {
+                Some(expected) => add(&self.spent, &expected.postings),
+                None => tracing::error!("a kept charge is lost to the ledger: too many wait"),
+            }
+        }
+        if count > 0 {
+            tracing::info!(count, file = %kept.path().display(), "charges of an earlier start are posted now");
+        }
+        *self.kept.lock() = Some(kept);
+        Ok(())
+    }
+
+    /// Brings the file of charges that Redis does not confirm up to date; how many are in it.
+    pub(super) async fn update_kept(&self) -> usize {
+        let (kept, store) = (self.kept.clone(), self.store.clone());
+        let updated =
+            tokio::task::spawn_blocking(move || kept.lock().as_mut().map(|kept| kept.update(&store)));
+        match updated.await {
+            Ok(Some(Ok(count))) => count,
+            Ok(Some(Err(error))) => {
+                tracing::error!(%error, "charges that wait for Redis cannot be kept in their file");
+                0
+            }
+            _ => 0,
         }
     }
 
@@ -192,7 +240,12 @@ impl Shared {
 
     fn is_away(&self, error: &StoreError) {
         *self.trouble.lock() = Some(error.to_string());
-        if !self.away.swap(true, Relaxed) {
+        if self.away.swap(true, Relaxed) {
+            return;
+        }
+        if self.contact.lock().last.is_none() {
+            tracing::info!(%error, "there is no ledger yet");
+        } else {
             tracing::error!(%error, "the ledger is away: onStoreFailure decides what happens to requests");
         }
     }
@@ -278,14 +331,7 @@ impl Shared {
         if let Some(local) = local {
             local.sweep(now);
         }
-        let swept = async {
-            self.store.renew(self.settings.hold / 6, self.expires(now)).await?;
-            if self.ticks.fetch_add(1, Relaxed).is_multiple_of(CHECK_EVERY) || self.away.load(Relaxed) {
-                self.store.check().await?;
-            }
-            self.store.expire(now).await
-        };
-        match swept.await {
+        match self.look_after(now).await {
             Ok(dead) => {
                 if self.away.load(Relaxed) || self.trouble.lock().is_some() {
                     self.is_back();
@@ -309,6 +355,34 @@ impl Shared {
         }
     }
 
+    async fn look_after(&self, now: i64) -> Result<Vec<Expired>, StoreError> {
+        let renewed = self.store.renew(self.settings.hold / 6, self.expires(now)).await;
+        if self.ticks.fetch_add(1, Relaxed).is_multiple_of(CHECK_EVERY) || self.away.load(Relaxed) {
+            self.store.check().await?;
+        }
+        let dead = match self.spares() {
+            true => self.store.spare(now).await.map(|()| Vec::new())?,
+            false => self.store.expire(now).await?,
+        };
+        // What was ended must be told, whatever else failed.
+        if dead.is_empty() {
+            renewed?;
+        }
+        self.contact.lock().last = Some(Instant::now());
+        Ok(dead)
+    }
+
+    /// Whether dead holds are left alone for now. A gateway that starts knows nothing of an outage that may have been.
+    fn spares(&self) -> bool {
+        let (mut contact, hold) = (self.contact.lock(), self.settings.hold);
+        if contact.last.is_none_or(|last| last.elapsed() > hold / 2) {
+            contact.spare_until = Some(Instant::now() + hold / 3);
+            // Once for each outage: this look is a contact, if only for others' holds.
+            contact.last = Some(Instant::now());
+        }
+        contact.spare_until.is_some_and(|until| Instant::now() < until)
+    }
+
     pub(super) fn health(&self) -> Health {
         let trouble = self.trouble.lock().clone().or_else(|| self.store.trouble().map(|e| e.to_string()));
         match trouble {
@@ -326,12 +400,15 @@ impl Shared {
         loop {
             let left = self.store.repeat_now(unix_ms()).await;
             if left == 0 {
+                self.update_kept().await;
                 return;
             }
             if Instant::now() >= until {
+                let kept = self.update_kept().await;
                 tracing::error!(
                     left,
-                    "charges could not be told to the ledger: their holds are charged what they reported"
+                    kept,
+                    "charges could not be told to the ledger: those that are kept in the data folder are posted by the next start"
                 );
                 return;
             }

@@ -177,6 +177,12 @@ async fn patiently<T>(answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Re
     }
 }
 
+/// Whether the database refuses what it was given, and will again: 22 data that do not fit, 23 a broken rule.
+pub(crate) fn is_refused(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.len() == 5 && (code.starts_with("22") || code.starts_with("23")))
+}
+
 /// Whether the database cannot be reached or is not ready, rather than refuses what it was told: worth another try later.
 pub(crate) fn is_away(error: &sqlx::Error) -> bool {
     match error {

@@ -18,6 +18,9 @@ use std::{
 /// How many entries may wait for the spill's own thread.
 const QUEUE_MAX: usize = 16_384;
 
+/// How large the file of refused entries may become, and one entry more.
+const REFUSED_MAX: u64 = 16 << 20;
+
 /// The way into the spill file.
 #[derive(Debug, Clone)]
 pub(crate) struct Spill {
@@ -91,6 +94,18 @@ impl Spill {
             std::fs::rename(&self.shared.path, &aside)?;
         }
         Ok(Some(Replay { path: aside }))
+    }
+
+    /// Writes down an entry that the database refuses, for a person to look at; as far as there is room.
+    pub(crate) fn refuse(&self, entry: &Entry) -> io::Result<()> {
+        let path = self.shared.path.with_file_name("refused.jsonl");
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        if file.metadata()?.len() >= REFUSED_MAX {
+            return Ok(());
+        }
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        file.write_all(&line)
     }
 
     /// Takes replayed lines off the count.

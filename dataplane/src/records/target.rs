@@ -2,7 +2,7 @@
 
 use super::{
     batch::Batch,
-    db::{Pool, is_away},
+    db::{Pool, is_away, is_refused},
     location::OpenError,
     postgres::{self, migrate, write::Money},
     sqlite,
@@ -35,6 +35,8 @@ pub(crate) struct WriteError {
     pub(crate) words: String,
     /// The database cannot be reached: worth waiting for.
     pub(crate) away: bool,
+    /// It refuses something in the batch, whenever it is asked.
+    pub(crate) refused: bool,
 }
 
 // === impl Target ===
@@ -122,7 +124,10 @@ impl Target {
         };
         match written.await {
             Ok(()) => Ok(()),
-            Err(error) => Err(WriteError { away: is_away(&error), words: error.to_string() }),
+            Err(error) => {
+                let (away, refused) = (is_away(&error), is_refused(&error));
+                Err(WriteError { away, refused, words: error.to_string() })
+            }
         }
     }
 }

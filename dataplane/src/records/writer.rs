@@ -116,7 +116,7 @@ impl Writer {
                     self.shared.well();
                     return;
                 }
-                Err(WriteError { words, away }) => {
+                Err(WriteError { words, away, .. }) => {
                     tracing::error!(error = %words, attempt, records, "Records cannot be written; trying again.");
                     self.shared.ill(&words);
                     let waits = away && self.target.is_remote() && self.shared.has_room();
@@ -175,17 +175,36 @@ impl Writer {
         }
     }
 
-    async fn try_write(&mut self, mut batch: Batch) -> anyhow::Result<()> {
-        match self.target.write(&mut batch).await {
-            Ok(()) => {
-                self.shared.well();
-                Ok(())
-            }
-            Err(error) => {
-                self.shared.ill(&error.words);
-                anyhow::bail!(error.words)
+    /// Writes spilled records. Those that the database refuses by themselves are set aside: the others must not wait for them.
+    async fn write_spilled(&mut self, mut batch: Batch) -> anyhow::Result<()> {
+        let Err(error) = self.target.write(&mut batch).await else {
+            self.shared.well();
+            return Ok(());
+        };
+        if !error.refused {
+            self.shared.ill(&error.words);
+            anyhow::bail!(error.words)
+        }
+        for entry in batch.into_entries() {
+            let mut one = Batch::default();
+            one.add_bare(entry);
+            match self.target.write(&mut one).await {
+                Ok(()) => {}
+                Err(error) if error.refused => self.refused(one, &error.words)?,
+                Err(error) => anyhow::bail!(error.words),
             }
         }
+        Ok(())
+    }
+
+    fn refused(&self, batch: Batch, words: &str) -> std::io::Result<()> {
+        let Some(spill) = &self.shared.spill else { return Ok(()) };
+        for entry in batch.into_entries() {
+            tracing::error!(id = %entry.id, error = words, "The database refuses a record: it is set aside in refused.jsonl.");
+            spill.refuse(&entry)?;
+            self.shared.lost.fetch_add(1, Relaxed);
+        }
+        Ok(())
     }
 
     async fn replay_one(&mut self, aside: &super::spill::Replay) -> anyhow::Result<u64> {
@@ -199,11 +218,11 @@ impl Writer {
             };
             batch.add_bare(entry);
             if batch.len() >= BATCH_MAX {
-                self.try_write(std::mem::take(&mut batch)).await?;
+                self.write_spilled(std::mem::take(&mut batch)).await?;
             }
         }
         if batch.len() > 0 {
-            self.try_write(batch).await?;
+            self.write_spilled(batch).await?;
         }
         Ok(lines)
     }

@@ -132,7 +132,7 @@ impl Service {
     }
 
     /// Who looks at the logs: on loopback of a gateway with its own manifests everyone; else a key sees its own, a team's token its
-    /// subtree. The loopback of a pod is no administrator's: an agent's container shares it.
+    /// subtree, an administrator's all. The loopback of a pod is no administrator's: an agent's container shares it.
     fn viewer(&self, headers: &http::HeaderMap) -> Viewer {
         if self.loopback && self.gateway.options.standalone {
             return Viewer::All;
@@ -146,6 +146,7 @@ impl Service {
             .ok()
             .or_else(by_cookie)
         {
+            Some(node) if self.gateway.options.logs_admins.contains(node.id()) => Viewer::All,
             Some(node) => Viewer::Keys([node.id().shared()].into()),
             None => Viewer::Nobody,
         }

@@ -1,9 +1,11 @@
 //! Redis slow, away, emptied, never set up.
 
-use crate::support::{COST, Shared, ask, budget, ledger};
+use crate::support::{COST, Shared, USED, ask, budget, ledger};
+use std::collections::BTreeSet;
 use tollgate_e2e::{
-    client::{Answer, eventually},
+    client::{Answer, Http, eventually},
     gateway::Manifests,
+    provider::{Reply, Rule},
     redis::{DURABLE, Redis},
 };
 
@@ -88,6 +90,77 @@ async fn what_was_charged_while_redis_was_gone_is_posted_when_it_is_back() -> an
     committed(&shared, ALLOW, 3 * COST).await?;
     served(&shared, DENY).await?;
     third.stop().await
+}
+
+/// What was charged while Redis was away outlives the gateway, killed or stopped, and is posted once.
+#[tokio::test]
+async fn what_was_charged_while_redis_was_gone_outlives_the_gateway() -> anyhow::Result<()> {
+    let mut shared = Shared::start(&DURABLE, keys).await?;
+    shared.gateways[0].message(ALLOW, &ask()).await?.expect(200)?;
+    committed(&shared, ALLOW, COST).await?;
+    shared.redis.kill();
+    let file = shared.homes[0].data().join("unposted.jsonl");
+    let kept = async |count: usize| {
+        eventually("the charges are kept", || async {
+            // A charge is written again when it may have been carried out.
+            let text = std::fs::read_to_string(&file)?;
+            let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let ids: BTreeSet<String> = lines.map(|line| line["charge"]["id"].to_string()).collect();
+            Ok((ids.len() == count).then_some(()))
+        })
+        .await
+    };
+    for _ in 0..2 {
+        shared.gateways[0].message(ALLOW, &ask()).await?.expect(200)?;
+    }
+    kept(2).await?;
+    shared.gateways.remove(0).kill().await?;
+    let again = shared.gateway(&shared.homes[0]).await?;
+    again.message(ALLOW, &ask()).await?.expect(200)?;
+    kept(3).await?;
+    again.stop().await?;
+    shared.redis.launch()?;
+    let third = shared.gateway(&shared.homes[0]).await?;
+    committed(&shared, ALLOW, 4 * COST).await?;
+    assert_eq!(shared.streamed(ALLOW)?, 4 * COST, "each of them once");
+    eventually("nothing is left to keep", || async {
+        Ok((std::fs::metadata(&file)?.len() == 0).then_some(()))
+    })
+    .await?;
+    third.kill().await?;
+    let fourth = shared.gateway(&shared.homes[0]).await?;
+    fourth.message(ALLOW, &ask()).await?.expect(200)?;
+    committed(&shared, ALLOW, 5 * COST).await
+}
+
+/// Redis is away for longer than a hold lives, under a stream: the hold is renewed when it is back, and not given up.
+#[tokio::test]
+async fn a_stream_keeps_its_hold_through_an_outage_that_is_longer() -> anyhow::Result<()> {
+    let mut shared = Shared::start(&DURABLE, keys).await?;
+    let gateway = &shared.gateways[0];
+    let slow = Reply { usage: Some(USED), every_ms: 500, deltas: Some(40), ..Reply::text("slowly") };
+    shared.provider.script(Rule::always(slow));
+    let mut body = ask();
+    body["stream"] = true.into();
+    let url = format!("{}/anthropic/v1/messages", gateway.url());
+    let headers = [("x-api-key", DENY), ("anthropic-version", "2023-06-01")];
+    let (http, began) = (Http::new(), std::time::Instant::now());
+    let streaming = tokio::spawn(async move { http.post(&url, &headers, &body).await });
+    eventually("it is held", || async {
+        let (_, held) = shared.counted(DENY).await?;
+        Ok((0 < held && held < u64::MAX).then_some(()))
+    })
+    .await?;
+    shared.redis.kill();
+    // The hold lives 5 s without a word of its gateway.
+    tokio::time::sleep(std::time::Duration::from_secs(7)).await;
+    shared.redis.launch()?;
+    let answer = streaming.await??.expect(200)?;
+    assert!(began.elapsed() > std::time::Duration::from_secs(8), "{}", answer.text());
+    committed(&shared, DENY, COST).await?;
+    let ends = shared.redis.command(&format!("XRANGE tollgate:1:{{default/{DENY}}}:s - +"))?;
+    assert!(ends.contains("live") && !ends.contains("dead") && !ends.contains("late"), "{ends}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Limits and revocations that all gateways know.
 
-use crate::support::{Shared, ask, budget};
+use crate::support::{Shared, ask, budget, ledger};
 use tollgate_e2e::{client::eventually, gateway::manifests};
 
 #[tokio::test]
@@ -16,6 +16,13 @@ async fn a_key_that_one_gateway_saw_revoked_is_refused_by_one_that_did_not() -> 
         Ok((answer.status == 403 && answer.text().contains("revoked")).then_some(()))
     })
     .await?;
+    // A person may lift it by hand.
+    let url = shared.redis.url();
+    let said = ledger(&["allow", "default/vk-lost", "--redis", &url])?;
+    assert!(said.contains("any more"), "{said}");
+    cut_off.message("vk-lost", &ask()).await?.expect(200)?;
+    let said = ledger(&["allow", "default/vk-lost", "--redis", &url])?;
+    assert!(said.contains("nothing was changed"), "{said}");
     let disabled = budget("1", "disabled: true\n");
     shared.homes[0].write("vk-lost.yaml", &manifests::key("vk-lost", &disabled))?;
     eventually("it is disabled, not deleted", || async {

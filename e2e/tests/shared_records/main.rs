@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 use support::{COST, World, ask, command, keep_asking};
-use tollgate_e2e::client::eventually;
+use tollgate_e2e::client::{Http, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_gateway_shows_what_went_through_any() -> anyhow::Result<()> {
@@ -163,6 +163,29 @@ async fn an_emptied_redis_grants_nothing_until_it_is_restored_from_postgresql() 
     world.gateways[0].message("alice", &ask("after")).await?.expect(200)?;
     world.adds_up(1, 6 * COST).await?;
     assert!(command(&["audit"], &urls)?.contains("\"consistent\": true"));
+    Ok(())
+}
+
+/// Beyond loopback a key sees its own, an administrator everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_reads_all_records_and_the_audit() -> anyhow::Result<()> {
+    let mut world = World::start().await?;
+    let gateway = world.open_to_all(["--logs-admin", "default/auditor"]).await?;
+    gateway.message("alice", &ask("for the audit")).await?.expect(200)?;
+    world.adds_up(0, 2 * COST).await?;
+    let client = Http::new();
+    let get = async |path: &str, key: &str| {
+        let url = format!("{}/logs/api/{path}", gateway.url());
+        client.call(http::Method::GET, &url, &[("x-api-key", key)], bytes::Bytes::new()).await
+    };
+    let audit = get("audit", "auditor").await?.expect(200)?.json()?;
+    assert_eq!((&audit["consistent"], &audit["counters"]), (&true.into(), &1.into()), "{audit}");
+    let records = get("records", "auditor").await?.expect(200)?.json()?;
+    assert_eq!(records["records"].as_array().map(Vec::len), Some(2));
+    get("audit", "alice").await?.expect(403)?;
+    for path in ["audit", "records"] {
+        assert!(get(path, "stranger").await?.status >= 400, "{path}");
+    }
     Ok(())
 }
 

@@ -20,6 +20,9 @@ pub const MODEL: &str = "anthropic/claude-sonnet-4-5";
 const USED: UsageSpec =
     UsageSpec { input: 10, output: 500, cache_read: 0, cache_write: 0, cache_write_1h: 0, reasoning: 0 };
 pub const COST: u64 = 10 * 3_000 + 500 * 15_000;
+/// What the key `alice` may.
+const SPEC: &str = "models: {allow: [\"*/*\"]}\nbudgets: [{name: month, usd: \"1000\", period: Month}]\n\
+                    logging: {content: Full}";
 /// Nothing that was answered is lost by a kill.
 const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
@@ -45,9 +48,7 @@ impl World {
         let mut world =
             World { _provider: provider, redis, postgres, homes: Vec::new(), gateways: Vec::new() };
         for _ in 0..2 {
-            let spec = "models: {allow: [\"*/*\"]}\nbudgets: [{name: month, usd: \"1000\", period: Month}]\n\
-                        logging: {content: Full}";
-            let home = Home::new(&Manifests::routes(&world._provider.url()).key("alice", spec))?;
+            let home = Home::new(&Manifests::routes(&world._provider.url()).key("alice", SPEC))?;
             world.gateways.push(world.gateway(&home).await?);
             world.homes.push(home);
         }
@@ -58,10 +59,25 @@ impl World {
     }
 
     async fn gateway(&self, home: &Home) -> anyhow::Result<Gateway> {
+        self.start_on(home, "127.0.0.1:0", &[]).await
+    }
+
+    async fn start_on(&self, home: &Home, listen: &str, more: &[&str]) -> anyhow::Result<Gateway> {
         let (redis, postgres) = (self.redis.url(), self.postgres.url());
         let flags =
             ["--redis", &redis, "--postgres", &postgres, "--redis-hold", "5", "--redis-timeout", "1000"];
-        Gateway::start_on(home, "127.0.0.1:0", &flags).await
+        Gateway::start_on(home, listen, &[&flags[..], more].concat()).await
+    }
+
+    /// A further gateway that listens beyond loopback, with a key `auditor` that may use nothing.
+    pub async fn open_to_all(&mut self, more: [&str; 2]) -> anyhow::Result<Gateway> {
+        let manifests = Manifests::routes(&self._provider.url())
+            .key("alice", SPEC)
+            .key("auditor", "limits: {concurrent: 1}");
+        let home = Home::new(&manifests)?;
+        let gateway = self.start_on(&home, "0.0.0.0:0", &more).await?;
+        self.homes.push(home);
+        Ok(gateway)
     }
 
     /// Starts gateway `n` again, in its old folders.

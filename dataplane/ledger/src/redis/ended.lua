@@ -3,7 +3,9 @@ if emptied() then
   return { 'emptied' }
 end
 call('SET', base .. ':restored', '1')
+local settled = base .. ':e:restored'
 for i = 1, #ARGV do
-  call('SET', base .. ':e:' .. ARGV[i], 's', 'PX', 600000)
+  call('SADD', settled, ARGV[i])
 end
+call('PEXPIRE', settled, KEEP_SETTLED)
 return { 'ok' }

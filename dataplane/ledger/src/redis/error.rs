@@ -9,7 +9,10 @@ pub enum StoreError {
     /// The address is not understood.
     #[error("Redis address: {0}")]
     Address(String),
-    /// No connection, or one that broke; during a failover also a server that does not answer for the data.
+    /// No connection: nothing was sent.
+    #[error("Redis cannot be reached: {0}; check the address, the network policy and whether it runs")]
+    Unreachable(#[source] RedisError),
+    /// A connection that broke; during a failover also a server that does not answer for the data.
     #[error("Redis cannot be reached: {0}; check the address, the network policy and whether it runs")]
     Away(#[source] RedisError),
     /// No answer in time. Whether it was done is unknown: the sweep finds out.

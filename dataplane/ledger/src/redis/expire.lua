@@ -1,4 +1,4 @@
--- Charges dead holds their progress. now, how many at most, most entries of the stream.
+-- Charges dead holds their progress, and forgets what was settled long ago. now, how many at most (0: none), most entries of the stream.
 -- Tells also which server this is (after a failover or a restart it is another) and how long the outbox is.
 local now, batch, most = clock(arg()), arg(), arg()
 if emptied() then
@@ -11,7 +11,7 @@ for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':x', '-inf', text(now), 'LIMI
     local used = { cost = number(hold.c), input = number(hold.i), output = number(hold.o) }
     local _, held_tokens, parts = finish(id, hold, used, nil, now)
     local charged = text(used.cost) .. ' ' .. text(used.input) .. ' ' .. text(used.output)
-    call('SET', base .. ':e:' .. id, 'w ' .. charged, 'PX', DAY)
+    call('SET', base .. ':e:' .. id, 'w ' .. charged, 'PX', KEEP_DEAD)
     local names = {}
     for i, level in ipairs(hold.l) do
       names[i] = level[1]
@@ -20,6 +20,18 @@ for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':x', '-inf', text(now), 'LIMI
     dead[#dead + 1] = { id, text(used.cost), text(used.input), text(used.output), text(held_tokens), parts }
   else
     call('ZREM', base .. ':x', id)
+  end
+end
+local settled = 0
+for ago = 0, KEEP_SETTLED, SETTLED_EACH do
+  local key = settled_key(now - ago)
+  local count = call('SCARD', key)
+  settled = settled + count
+  if ago > 0 and count > 0 and settled > MOST_SETTLED then
+    call('UNLINK', key)
+    call('SET', base .. ':f', text(now - ago + SETTLED_EACH), 'PX', KEEP_SETTLED)
+  elseif ago <= SETTLED_EACH and count > 0 then
+    call('PEXPIRE', key, KEEP_SETTLED + 2 * SETTLED_EACH, 'NX')
   end
 end
 local server = redis.pcall('INFO', 'server')

@@ -1,23 +1,18 @@
 //! What this gateway has under way, so that nothing is lost with a failover: its live holds, the settles of the last
-//! minute, and those that Redis has not confirmed.
+//! minute, and those that Redis has not confirmed ([`settles`]).
 
-use super::wire::Args;
-use crate::charge::{Actual, Ask, Grant, Level};
-use parking_lot::{Mutex, MutexGuard};
+mod settles;
+
+use crate::charge::{Actual, Ask, Counter, Grant, Level};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use settles::Settles;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// How long a confirmed settle is kept: longer than a failover loses.
-const KEEP: Duration = Duration::from_secs(60);
-
-/// How many settles a shard keeps at most, and how many of them when Redis has confirmed the others.
+/// How many keys and reserves a shard remembers at most.
 const MOST: usize = 8_192;
-const MOST_CONFIRMED: usize = 2_048;
-
-/// How long a settle that somebody is sending is left to them.
-const IN_HAND: Duration = Duration::from_secs(5);
 
 const SHARDS: usize = 16;
 
@@ -25,13 +20,14 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Journal {
     shards: Vec<Mutex<Shard>>,
-    trees: Mutex<HashMap<Arc<str>, Tree>>,
+    /// The trees that this gateway uses, with the run of the server on which each was seen last.
+    trees: RwLock<HashMap<Arc<str>, Option<String>>>,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     live: HashMap<Uuid, Arc<LiveHold>>,
-    settles: HashMap<Uuid, Settle>,
+    settles: Settles,
     /// Reserves of which nobody knows whether they were carried out.
     unsure: HashMap<Uuid, Arc<str>>,
     /// Keys that were charged since somebody asked last.
@@ -66,30 +62,41 @@ pub(super) struct HeldLevel {
     pub(super) tokens: Option<u64>,
 }
 
-/// A settle.
-#[derive(Debug, Clone)]
-pub(super) struct Settle {
-    pub(super) root: Arc<str>,
-    pub(super) args: Arc<Args>,
-    pub(super) grant: Arc<Grant>,
-    at: Instant,
-    confirmed: bool,
-    /// Somebody is sending it.
-    in_hand: bool,
+/// A charge: all that it takes to post it, whenever and by whichever process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// The reservation's id: the same id is never posted twice.
+    pub id: Uuid,
+    /// The key that gives its tree the name.
+    pub root: String,
+    /// Nano-USD that were held at each USD budget.
+    pub held: u64,
+    /// Where it is posted, whatever windows are open by then.
+    pub counters: Vec<Counter>,
+    /// The keys of the path, with their tokens a minute.
+    pub levels: Vec<(String, Option<u64>)>,
+    /// What was used.
+    pub used: Actual,
+    /// The record to which it belongs, and that record, encoded.
+    pub request: Uuid,
+    /// See [`Billing`](super::Billing).
+    pub record: Vec<u8>,
 }
 
-/// A tree that this gateway has charged.
-#[derive(Debug, Default)]
-struct Tree {
-    /// The run of the server it was last seen on.
-    run: String,
+/// A settle.
+#[derive(Debug)]
+pub(super) struct Settle {
+    pub(super) root: Arc<str>,
+    pub(super) charge: Charge,
+    /// When the request ended, by the gateway's clock.
+    pub(super) at: i64,
 }
 
 // === impl Journal ===
 
 impl Default for Journal {
     fn default() -> Self {
-        Journal { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), trees: Mutex::default() }
+        Journal { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), trees: RwLock::default() }
     }
 }
 
@@ -107,9 +114,7 @@ impl Journal {
     pub(super) fn held(&self, hold: LiveHold) {
         let mut shard = self.shard(hold.grant.id);
         let id = hold.grant.id;
-        if shard.settles.get(&id).is_some_and(|settle| settle.confirmed) {
-            shard.settles.remove(&id);
-        }
+        shard.settles.forget_confirmed(id);
         shard.unsure.remove(&id);
         for level in &hold.levels {
             if shard.touched.len() < MOST && !shard.touched.contains(&level.key) {
@@ -163,21 +168,31 @@ impl Journal {
         }
     }
 
-    /// The holds of which Redis was not told for a while, by tree; from now on they live until `expires`.
-    pub(super) fn renewals(&self, not_for: Duration, expires: i64) -> Vec<Renewal> {
+    /// The holds of which Redis was not told for a while, by tree.
+    pub(super) fn renewals(&self, not_for: Duration) -> Vec<Renewal> {
         let mut due = Vec::new();
         for shard in &self.shards {
-            for (id, hold) in &mut shard.lock().live {
-                if hold.told.elapsed() >= not_for {
-                    let hold = Arc::make_mut(hold);
-                    hold.ask.expires = hold.ask.expires.max(expires);
-                    hold.told = Instant::now();
-                    due.push(Renewal { root: hold.root.clone(), id: *id, so_far: hold.so_far });
-                }
-            }
+            let shard = shard.lock();
+            let long_ago = shard.live.iter().filter(|(_, hold)| hold.told.elapsed() >= not_for);
+            due.extend(long_ago.map(|(id, hold)| Renewal {
+                root: hold.root.clone(),
+                id: *id,
+                so_far: hold.so_far,
+            }));
         }
         due.sort_by(|a, b| a.root.cmp(&b.root));
         due
+    }
+
+    /// Redis knows now that these holds live until `expires`.
+    pub(super) fn renewed(&self, holds: &[Renewal], expires: i64) {
+        for Renewal { id, .. } in holds {
+            if let Some(hold) = self.shard(*id).live.get_mut(id) {
+                let hold = Arc::make_mut(hold);
+                hold.ask.expires = hold.ask.expires.max(expires);
+                hold.told = Instant::now();
+            }
+        }
     }
 
     /// The reserves to take back, which are forgotten here.
@@ -199,70 +214,6 @@ impl Journal {
         self.shard(id).live.remove(&id);
     }
 
-    /// Keeps a settle until it is confirmed, and returns it; not kept, with how many are, if that is too many.
-    pub(super) fn settling(&self, root: &Arc<str>, args: Args, grant: &Grant) -> (Settle, Result<(), usize>) {
-        let mut shard = self.shard(grant.id);
-        if let Some(known) = shard.settles.get(&grant.id) {
-            return (known.clone(), Ok(())); // The first one counts.
-        }
-        let settle = Settle {
-            root: root.clone(),
-            args: Arc::new(args),
-            grant: Arc::new(grant.clone()),
-            at: Instant::now(),
-            confirmed: false,
-            in_hand: true,
-        };
-        if shard.settles.len() >= MOST_CONFIRMED {
-            shard.settles.retain(|_, settle| !settle.confirmed);
-        }
-        shard.live.remove(&grant.id);
-        if shard.settles.len() >= MOST {
-            return (settle, Err(MOST * SHARDS));
-        }
-        shard.settles.insert(grant.id, settle.clone());
-        (settle, Ok(()))
-    }
-
-    /// Nobody is sending a settle any more: it is for the sweep.
-    pub(super) fn let_go(&self, id: Uuid) {
-        if let Some(settle) = self.shard(id).settles.get_mut(&id) {
-            settle.in_hand = false;
-        }
-    }
-
-    /// Notes that a settle was carried out.
-    pub(super) fn settled(&self, id: Uuid) {
-        if let Some(settle) = self.shard(id).settles.get_mut(&id) {
-            settle.confirmed = true;
-        }
-    }
-
-    /// Settles that are not confirmed and that nobody is sending.
-    pub(super) fn unconfirmed(&self) -> Vec<(Uuid, Settle)> {
-        self.settles(|settle| !settle.confirmed && (!settle.in_hand || settle.at.elapsed() >= IN_HAND))
-    }
-
-    /// How many settles are not confirmed.
-    pub(super) fn waiting(&self) -> usize {
-        let of = |shard: &Mutex<Shard>| shard.lock().settles.values().filter(|s| !s.confirmed).count();
-        self.shards.iter().map(of).sum()
-    }
-
-    /// Settles of the last minute under a root.
-    pub(super) fn recent(&self, root: &str) -> Vec<(Uuid, Settle)> {
-        self.settles(|settle| *settle.root == *root)
-    }
-
-    fn settles(&self, which: impl Fn(&Settle) -> bool) -> Vec<(Uuid, Settle)> {
-        let of = |shard: &Mutex<Shard>| -> Vec<_> {
-            let shard = shard.lock();
-            let chosen = shard.settles.iter().filter(|(_, settle)| which(settle));
-            chosen.map(|(id, settle)| (*id, settle.clone())).collect()
-        };
-        self.shards.iter().flat_map(of).collect()
-    }
-
     /// Live holds under a root.
     pub(super) fn live(&self, root: &str) -> Vec<Arc<LiveHold>> {
         let of = |shard: &Mutex<Shard>| -> Vec<_> {
@@ -271,36 +222,37 @@ impl Journal {
         self.shards.iter().flat_map(of).collect()
     }
 
-    /// Drops confirmed settles that are old.
-    pub(super) fn tidy(&self) {
-        for shard in &self.shards {
-            shard.lock().settles.retain(|_, settle| !settle.confirmed || settle.at.elapsed() < KEEP);
-        }
-    }
-
     /// Notes that a tree is in use.
     pub(super) fn uses(&self, root: &str) -> Arc<str> {
-        let mut trees = self.trees.lock();
+        if let Some((root, _)) = self.trees.read().get_key_value(root) {
+            return root.clone();
+        }
+        let mut trees = self.trees.write();
         if let Some((root, _)) = trees.get_key_value(root) {
             return root.clone();
         }
         let root: Arc<str> = Arc::from(root);
-        trees.insert(root.clone(), Tree::default());
+        trees.insert(root.clone(), None);
         root
     }
 
     /// The trees in use.
     pub(super) fn roots(&self) -> HashSet<Arc<str>> {
-        self.trees.lock().keys().cloned().collect()
+        self.trees.read().keys().cloned().collect()
     }
 
-    /// Notes on which run of which server a tree was seen; true if it was on another before.
-    pub(super) fn seen(&self, root: &str, run: &str) -> bool {
-        let mut trees = self.trees.lock();
-        let Some(tree) = trees.get_mut(root) else { return false };
-        let changed = !tree.run.is_empty() && tree.run != run;
-        run.clone_into(&mut tree.run);
-        changed
+    /// Whether a tree was on another run of a server when it was seen last.
+    pub(super) fn is_elsewhere(&self, root: &str, run: &str) -> bool {
+        self.trees.read().get(root).is_some_and(|seen| seen.as_ref().is_some_and(|seen| seen != run))
+    }
+
+    /// Notes on which run of which server a tree is.
+    pub(super) fn seen(&self, root: &str, run: &str) {
+        if let Some(seen) = self.trees.write().get_mut(root)
+            && seen.as_deref() != Some(run)
+        {
+            *seen = Some(run.to_owned());
+        }
     }
 }
 

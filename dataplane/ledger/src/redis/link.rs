@@ -164,7 +164,8 @@ impl Shared {
                     return Ok(answer?);
                 }
             }
-            (connection, number) = self.next(number).await?;
+            // What broke under it may have been carried out all the same.
+            (connection, number) = self.next(number).await.map_err(Unsent::after_sending)?;
         }
         Err(connecting().into())
     }
@@ -263,6 +264,17 @@ impl Unsent {
     }
 }
 
+impl Unsent {
+    /// The same after something was sent.
+    fn after_sending(self) -> Self {
+        match self {
+            Unsent::Why(Why::Failed(error)) => Unsent::Error(error),
+            Unsent::Why(Why::Policy(_)) => Unsent::Error(connecting()),
+            error => error,
+        }
+    }
+}
+
 impl From<RedisError> for Unsent {
     fn from(error: RedisError) -> Self {
         Unsent::Error(error)
@@ -289,7 +301,10 @@ impl From<RedisError> for Why {
 impl From<Why> for StoreError {
     fn from(why: Why) -> Self {
         match why {
-            Why::Failed(error) => error.into(),
+            Why::Failed(error) => match StoreError::from(error) {
+                StoreError::Away(error) => StoreError::Unreachable(error),
+                other => other,
+            },
             Why::Policy(policy) => StoreError::WrongPolicy(policy),
         }
     }

@@ -10,7 +10,9 @@
 --             e (until when it is kept), c:FIELD h:FIELD (committed and held; FIELD = u|t:START:END:BUDGET)
 --   h:ID      a hold, packed: cap, a (when), r (rate tokens), p (parts), l (levels), c i o (so far); x: ids of holds by the time
 --             at which they are dead
---   e:ID      an id that ended: "s" settled, or "w COST IN OUT" dead and charged this
+--   e:ID      a hold that died: "w COST IN OUT", what it was charged
+--   e:N       ids that were settled, a set for each ten minutes (N of them since 1970); e:restored: those of a restored tree
+--   f         what was settled before this time is forgotten, so many were they
 --   o         changes for keys that have moved to another tree since they were held
 --   restored  the tree was restored after Redis was emptied
 --   r:…       resets that were carried out
@@ -19,6 +21,9 @@ local MAX = 9007199254740991
 local MINUTE = 60000000
 local DAY = 86400000
 local KEEP_SETTLED = 3600000 -- a settle whose answer was lost is repeated when Redis is back, and must not count twice
+local SETTLED_EACH = 600000 -- settled ids are forgotten in lots of so many ms
+local MOST_SETTLED = 1000000 -- and the oldest lots sooner where they are more: at most about 100 MB a tree
+local KEEP_DEAD = 8 * DAY -- a gateway that was away for a week posts what is above what its dead holds were charged
 local base = KEYS[1]
 local call, format, fmod = redis.call, string.format, math.fmod
 
@@ -93,6 +98,18 @@ local function hold_of(id)
 end
 local function keep_hold(id, hold)
   call('SET', base .. ':h:' .. id, cmsgpack.pack(hold))
+end
+
+local function settled_key(now)
+  return base .. ':e:' .. math.floor(now / SETTLED_EACH)
+end
+local function is_settled(id, now)
+  for at = now + SETTLED_EACH, now - KEEP_SETTLED, -SETTLED_EACH do
+    if call('SISMEMBER', settled_key(at), id) == 1 then
+      return true
+    end
+  end
+  return call('SISMEMBER', base .. ':e:restored', id) == 1
 end
 
 -- Before a new window is counted, those that are over are dropped: their number stays bounded.

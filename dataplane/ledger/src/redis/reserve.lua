@@ -11,7 +11,7 @@ local before = hold_of(id)
 if before then
   return { 'again', text(before.cap), text(now), before.p }
 end
-if forced and call('EXISTS', base .. ':e:' .. id) == 1 then
+if forced and (call('EXISTS', base .. ':e:' .. id) == 1 or is_settled(id, now)) then
   return { 'ended' }
 end
 

@@ -1,29 +1,32 @@
 -- Posts what was used and releases the hold; without a hold, posts in full, or what is above what the sweep charged.
--- id, now, cost, input tokens, output tokens, most entries of the stream (0 = none), the request's id, record,
+-- id, now, cost, input tokens, output tokens, most entries of the stream (0 = none), the request's id, record, since when it
+-- may have been carried out ('' = it was not),
 -- number of levels, (key, tokens a minute or '')…, number of counters, (key, field, limit)…
 local id, now = arg(), clock(arg())
 local used = { cost = num(), input = num(), output = num() }
-local most, request, record = arg(), arg(), arg()
+local most, request, record, tried = arg(), arg(), arg(), num()
 if emptied() then
   return { 'emptied' }
 end
-local ended_key = base .. ':e:' .. id
 local hold = hold_of(id)
 if hold then
   local away, held_tokens, parts = finish(id, hold, used, plus(used.input, used.output), now)
-  call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
+  call('SADD', settled_key(now), id)
   journal(id, 'live', used, parts, most, request, record)
   return { 'live', text(used.cost), text(used.input), text(used.output), text(held_tokens), away }
 end
 
-local ended, how = call('GET', ended_key), 'unknown'
-if ended == 's' then
+if is_settled(id, now) then
   return { 'again' }
 end
-if ended then
-  local cost, input, output = ended:match('^w (%d+) (%d+) (%d+)$')
+local died, how = call('GET', base .. ':e:' .. id), 'unknown'
+if died then
+  local cost, input, output = died:match('^w (%d+) (%d+) (%d+)$')
   used = above(used, { cost = number(cost), input = number(input), output = number(output) })
   how = 'late'
+elseif tried and tried < math.max(now - KEEP_SETTLED, number(call('GET', base .. ':f'))) then
+  -- What would tell whether it was carried out is forgotten: it was, since a charge that is counted twice is worse.
+  return { 'again' }
 end
 local levels, parts = {}, {}
 for i = 1, num() do
@@ -50,6 +53,6 @@ for name, change in pairs(changes) do
   end
 end
 local away = apply_all(id, changes, now)
-call('SET', ended_key, 's', 'PX', KEEP_SETTLED)
+call('SADD', settled_key(now), id)
 journal(id, how, used, parts, most, request, record)
 return { how, text(used.cost), text(used.input), text(used.output), '0', away }

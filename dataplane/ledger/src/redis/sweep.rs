@@ -1,6 +1,7 @@
 //! What is done about once a second: dead holds are charged, failures repeated, holds renewed, and all of it replayed after a
 //! failover.
 
+use super::journal::LiveHold;
 use super::wire::{self, Args};
 use super::{RedisStore, StoreError};
 use crate::charge::{Expired, Posting};
@@ -33,23 +34,39 @@ impl RedisStore {
     }
 
     /// Tells Redis that the holds of this gateway live on until `expires` (Unix milliseconds), and what they have used so
-    /// far; those of which it was told less than `not_for` ago are left out.
+    /// far; those of which it was told less than `not_for` ago are left out. A tree that fails does not keep the others'
+    /// from being told.
     pub async fn renew(&self, not_for: Duration, expires: i64) -> Result<(), StoreError> {
-        let due = self.journal.renewals(not_for, expires);
+        let due = self.journal.renewals(not_for);
+        let mut failed = Failures::default();
         for tree in due.chunk_by(|a, b| a.root == b.root) {
             for batch in tree.chunks(BATCH) {
                 let Some(first) = batch.first() else { continue };
                 let holds: Vec<_> = batch.iter().map(|renewal| (renewal.id, renewal.so_far)).collect();
-                self.note_progress(&first.root, &holds, expires).await?;
+                if failed.note(self.note_progress(&first.root, &holds, expires).await).is_none() {
+                    break;
+                }
+                self.journal.renewed(batch, expires);
+            }
+            if failed.enough() {
+                break;
             }
         }
-        Ok(())
+        failed.first.map_or(Ok(()), Err)
     }
 
     /// Charges dead holds their progress, whichever gateway made them, and returns those that this call ended. Repeats what
     /// failed, and replays after a failover. Called about once a second.
     pub async fn expire(&self, now: i64) -> Result<Vec<Expired>, StoreError> {
-        self.journal.tidy();
+        self.look_after(now, BATCH).await
+    }
+
+    /// [`RedisStore::expire`] that ends no hold: for a while after an outage, in which no gateway could renew its own.
+    pub async fn spare(&self, now: i64) -> Result<(), StoreError> {
+        self.look_after(now, 0).await.map(drop)
+    }
+
+    async fn look_after(&self, now: i64, dead: usize) -> Result<Vec<Expired>, StoreError> {
         let mut roots = self.journal.roots();
         if self.sweeps.fetch_add(1, Relaxed).is_multiple_of(ALL_TREES_EVERY) {
             roots.extend(self.trees().await?.into_iter().map(Arc::from));
@@ -61,34 +78,47 @@ impl RedisStore {
             if failed.enough() {
                 break;
             }
-            failed.note(self.expire_tree(&root, now, &mut out).await);
+            let looked = self.look_after_tree(&root, now, dead, &mut out).await;
+            failed.note(looked);
         }
         match failed.first {
             // What was ended must be told; the rest is for the next sweep.
             Some(error) if out.is_empty() => Err(error),
-            _ => Ok(out),
+            Some(_) => Ok(out),
+            None => {
+                self.journal.tidy();
+                Ok(out)
+            }
         }
     }
 
-    async fn expire_tree(&self, root: &str, now: i64, out: &mut Vec<Expired>) -> Result<(), StoreError> {
+    async fn look_after_tree(
+        &self,
+        root: &str,
+        now: i64,
+        batch: usize,
+        out: &mut Vec<Expired>,
+    ) -> Result<(), StoreError> {
         loop {
             let mut args = Args::default();
-            args.push(self.time(now)).push(BATCH).push(self.options.stream);
+            args.push(self.time(now)).push(batch).push(self.options.stream);
             let reply = self.opened(root, &wire::EXPIRE, &args).await?;
-            if self.journal.seen(root, reply.text(1)) {
-                self.replay(root, now).await?;
-                continue;
-            }
             let dead = wire::list(reply.item(3));
             for (id, charged, parts) in dead.iter().filter_map(wire::dead) {
                 self.journal.released(id);
                 let settled = self.post(parts.into_iter(), &charged);
                 out.push(Expired { id, charged, settled });
             }
+            let run = reply.text(1);
+            if self.journal.is_elsewhere(root, run) {
+                // Until all of it succeeds, the next sweep does it again.
+                self.replay(root, now).await?;
+            }
+            self.journal.seen(root, run);
             if reply.number(2) > 0 {
                 self.forward(root, &self.time(now)).await?;
             }
-            if dead.len() < BATCH {
+            if dead.is_empty() || dead.len() < batch {
                 return Ok(());
             }
         }
@@ -102,7 +132,7 @@ impl RedisStore {
 
     /// Repeats settles that are not confirmed, and takes back reserves that may have been carried out.
     async fn repeat(&self, now: i64, failed: &mut Failures) {
-        for (_, settle) in self.journal.unconfirmed() {
+        for settle in self.journal.unconfirmed() {
             if failed.enough() {
                 return;
             }
@@ -115,17 +145,27 @@ impl RedisStore {
         }
     }
 
-    /// Puts in force again what the new server may not know. All of it is idempotent by id.
+    /// Puts in force again what the new server may not know: charges first, then holds. All of it is idempotent by id, and
+    /// one that fails does not keep the others from it.
     async fn replay(&self, root: &str, now: i64) -> Result<(), StoreError> {
+        let mut failed = Failures::default();
+        for settle in self.journal.recent(root) {
+            if !failed.enough() {
+                failed.note(self.carry_out(&settle).await);
+            }
+        }
         for hold in self.journal.live(root) {
-            let args = wire::replay(&hold, &self.time(now));
-            self.in_tree(root, &wire::RESERVE, &args).await?;
-            self.note_progress(root, &[(hold.grant.id, hold.so_far)], hold.ask.expires).await?;
+            if !failed.enough() {
+                failed.note(self.hold_again(root, &hold, now).await);
+            }
         }
-        for (_, settle) in self.journal.recent(root) {
-            self.carry_out(&settle).await?;
-        }
-        Ok(())
+        failed.first.map_or(Ok(()), Err)
+    }
+
+    async fn hold_again(&self, root: &str, hold: &LiveHold, now: i64) -> Result<(), StoreError> {
+        let args = wire::replay(hold, &self.time(now));
+        self.in_tree(root, &wire::RESERVE, &args).await?;
+        self.note_progress(root, &[(hold.grant.id, hold.so_far)], hold.ask.expires).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The arguments of scripts, and their answers.
 
-use super::journal::LiveHold;
-use super::{Billing, StoreError};
+use super::StoreError;
+use super::journal::{Charge, LiveHold};
 use crate::budget::{Budget, Limit, Period, Window};
 use crate::charge::{Actual, Ask, Counter, Grant, Level};
 use crate::rules::Drained;
@@ -181,25 +181,23 @@ fn amounts(args: &mut Args, name: &str, limit: Limit, ask: &Ask) {
     args.push(input.min(OVER)).push(each.min(OVER)).push(ask.need(limit, ask.floor()).min(OVER));
 }
 
-/// The arguments of `settle.lua`.
-pub(super) fn settle(
-    levels: &[Level<'_>],
-    grant: &Grant,
-    used: &Actual,
-    now: &str,
-    stream: u64,
-    billing: Billing<'_>,
-) -> Args {
+/// The arguments of `settle.lua`; `tried`: since when it may have been carried out.
+pub(super) fn settle(charge: &Charge, now: &str, stream: u64, tried: Option<i64>) -> Args {
     let mut args = Args::default();
-    args.push(grant.id.simple()).push(now);
+    let used = &charge.used;
+    args.push(charge.id.simple()).push(now);
     args.push(used.cost).push(used.input_tokens).push(used.output_tokens);
-    args.push(stream).push(billing.request.simple()).bytes(billing.record);
-    args.push(levels.len());
-    for level in levels {
-        args.push(level.key).optional(level.tokens_per_minute);
+    args.push(stream).push(charge.request.simple()).bytes(&charge.record);
+    match tried {
+        Some(at) => args.push(at),
+        None => args.push(""),
+    };
+    args.push(charge.levels.len());
+    for (key, tokens) in &charge.levels {
+        args.push(key).optional(*tokens);
     }
-    args.push(grant.counters.len());
-    for counter in &grant.counters {
+    args.push(charge.counters.len());
+    for counter in &charge.counters {
         args.push(&counter.key).push(field(counter)).push(counter.limit.amount().min(MAX_AMOUNT));
     }
     args

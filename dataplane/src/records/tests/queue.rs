@@ -84,6 +84,32 @@ async fn a_spill_file_of_an_earlier_process_is_replayed_once(place: &Place) {
     );
 }
 
+/// An upstream that tells absurd numbers: their sum does not fit, and nobody else's record may wait for that.
+#[tokio::test]
+async fn what_the_database_refuses_is_set_aside_and_the_others_are_written() {
+    let place = Place::postgres();
+    let line = |record: &Record| serde_json::to_string(&entry::Entry::take(&mut record.clone())).unwrap();
+    let absurd = || {
+        let mut record = model("eng/mallory", AT, "a", "b");
+        let RecordKind::Model(model) = &mut record.kind else { panic!("a model record") };
+        model.usage = Some(Usage { input: i64::MAX as u64, ..Usage::default() });
+        record
+    };
+    let spill = |records: &[Record]| {
+        let text: String = records.iter().map(|record| line(record) + "\n").collect();
+        std::fs::write(place.folder().join("spill.jsonl"), text).unwrap();
+    };
+    spill(&[absurd()]);
+    drop(place.open().await);
+    spill(&[model("eng/alice", AT, "a", "b"), absurd(), model("eng/bob", AT, "a", "b")]);
+    let (recorder, _store) = place.open().await;
+    assert_eq!(place.count("SELECT COUNT(*) FROM records WHERE NOT input > 1000").await, 2);
+    assert_eq!(recorder.counts().lost, 1);
+    let refused = std::fs::read_to_string(place.folder().join("refused.jsonl")).unwrap();
+    assert!(refused.lines().count() == 1 && refused.contains("eng/mallory") && !refused.contains("alice"));
+    assert!(!place.folder().join("spill.replay.jsonl").exists(), "nothing is left to be replayed");
+}
+
 #[tokio::test]
 async fn a_store_of_a_later_version_is_refused() {
     let place = Place::sqlite();

@@ -112,7 +112,10 @@ async fn a_redis_that_is_away_says_so_and_is_found_again() {
     let running = granted(&store, &levels, &ask(1, 300, NOON)).await;
     server.kill();
     let error = store.settle(&levels, &running, &used(200), NOON).await.unwrap_err();
-    assert!(matches!(error, StoreError::Away(_) | StoreError::Slow(_)), "{error}");
+    assert!(
+        matches!(error, StoreError::Away(_) | StoreError::Unreachable(_) | StoreError::Slow(_)),
+        "{error}"
+    );
     assert!(server.launch());
     let patience = Patience::new();
     while store.waiting() > 0 {
@@ -156,6 +159,103 @@ async fn holds_and_settles_that_a_failover_lost_are_replayed() {
     store.settle(&levels, &running, &used(550), NOON + 2 * MINUTE).await.unwrap();
     store.settle(&levels, &known_too, &used(0), NOON + 2 * MINUTE).await.unwrap();
     assert_eq!(counted(&store, &levels[1], NOON + 2 * MINUTE).await, (1_250, 0));
+}
+
+/// A replay that fails in the middle is done again by the next sweep, and what it can do it does.
+#[tokio::test]
+async fn a_replay_that_fails_is_repeated_until_it_succeeds() {
+    let mut server = Server::with(&["--save", "3600 1", "--appendonly", "no"]);
+    let store = server.store(Clock::Given).await;
+    let hour = Budget::new("hour", Limit::NanoUsd(10_000), Period::Rolling(3_600), jiff::tz::TimeZone::UTC);
+    let levels = [level("a/key", &[&hour])];
+    granted(&store, &levels, &ask(1, 300, NOON)).await;
+    store.sweep(NOON).await.unwrap();
+    server.command::<()>(&["SAVE"]);
+    let lost = granted(&store, &levels, &ask(2, 500, NOON)).await;
+    store.settle(&levels, &lost, &used(450), NOON).await.unwrap();
+    granted(&store, &levels, &ask(3, 600, NOON)).await;
+    server.kill();
+    assert!(server.launch());
+    // A hold at a rolling budget reads the whole hash; a settle does not.
+    server.command::<()>(&["ACL", "SETUSER", "default", "-hgetall"]);
+    let patience = Patience::new();
+    while entries(&store, "a/key").await.is_empty() {
+        patience.wait("the settle is replayed").await;
+        assert!(store.sweep(NOON).await.is_err(), "all is not well");
+    }
+    server.command::<()>(&["ACL", "SETUSER", "default", "+hgetall"]);
+    while store.sweep(NOON).await.is_err() {
+        patience.wait("the rest is replayed").await;
+    }
+    assert_eq!(counted(&store, &levels[0], NOON).await, (450, 900));
+}
+
+/// Redis was away for longer than a hold lives: whoever comes back first must not end what others could not renew.
+#[tokio::test]
+async fn a_renewal_that_failed_is_due_and_holds_are_spared_until_it_was_told() {
+    let mut server = Server::durable();
+    let (store, other) = (server.store(Clock::Given).await, server.store(Clock::Given).await);
+    let budget = usd(10_000);
+    let levels = [level("a/key", &[&budget])];
+    let grant = granted(&store, &levels, &ask(1, 300, NOON)).await;
+    store.note(&grant, &used(20));
+    server.kill();
+    let before = std::time::Instant::now();
+    let later = NOON + 2 * MINUTE;
+    assert!(store.renew(Duration::ZERO, later + MINUTE).await.is_err());
+    assert!(server.launch());
+    let patience = Patience::new();
+    while other.spare(later).await.is_err() {
+        patience.wait("Redis is found again").await;
+    }
+    assert_eq!(counted(&other, &levels[0], later).await, (0, 300), "it is overdue, and lives");
+    // Not told since before it failed: so it is due.
+    while store.renew(before.elapsed(), later + MINUTE).await.is_err() {
+        patience.wait("Redis is found again").await;
+    }
+    assert_eq!(other.sweep(later).await.unwrap(), []);
+    store.settle(&levels, &grant, &used(250), later).await.unwrap();
+    assert_eq!((counted(&other, &levels[0], later).await, store.overrun_total()), ((250, 0), 0));
+}
+
+/// A charge that another process kept is posted once, however often it is told; one that may have been posted longer ago
+/// than that is remembered is not posted again.
+#[tokio::test]
+async fn a_charge_that_was_kept_is_posted_once() {
+    let Fresh { store, _server: server } = fresh().await;
+    let budget = usd(10_000);
+    let levels = [level("a/key", &[&budget]), level("a/root", &[&budget])];
+    let grant = granted(&store, &levels, &ask(1, 300, NOON)).await;
+    let billing = Billing { request: Uuid::from_u128(77), record: b"record" };
+    let settling = store.begin_settle(&levels, &grant, &used(250), NOON, billing);
+    let _ = store.leave(settling);
+    let kept = store.to_keep(false);
+    assert_eq!(kept.len(), 1);
+    assert!(store.to_keep(false).is_empty(), "once is enough");
+    let (charge, tried) = kept[0].clone();
+    assert_eq!((tried, charge.id, charge.used, &*charge.record), (None, grant.id, used(250), &b"record"[..]));
+    for _ in 0..2 {
+        let again = server.store(Clock::Given).await;
+        assert_eq!(again.take_over(charge.clone(), tried, NOON).unwrap().postings.len(), 2);
+        assert_eq!(again.repeat_now(NOON).await, 0);
+        assert_eq!(again.take_posted(), [grant.id]);
+    }
+    store.sweep(NOON).await.unwrap();
+    for level in &levels {
+        assert_eq!(counted(&store, level, NOON).await, (250, 0));
+    }
+    // An hour and more later nobody remembers it.
+    let settled = format!("tollgate:1:{{a/root}}:e:{}", NOON / 600_000);
+    assert_eq!(server.command::<u64>(&["SCARD", &settled]), 1);
+    assert!(server.command::<i64>(&["PTTL", &settled]) > 3_600_000, "it ends by itself, after an hour");
+    server.command::<()>(&["DEL", &settled]);
+    let late = NOON + 61 * MINUTE;
+    let again = server.store(Clock::Given).await;
+    let unsent = Charge { id: Uuid::from_u128(2), ..charge.clone() };
+    again.take_over(charge, Some(NOON), late).unwrap();
+    again.take_over(unsent, None, late).unwrap();
+    assert_eq!(again.repeat_now(late).await, 0);
+    assert_eq!(counted(&again, &levels[0], late).await, (500, 0), "the one that surely was not posted is");
 }
 
 impl Server {

@@ -104,7 +104,7 @@ async fn sentinels_name_the_master() {
     spends(&store).await;
     let unknown = Address::parse(&format!("redis+sentinel://127.0.0.1:{}/other", sentinel.port())).unwrap();
     let error = RedisStore::connect(&unknown, options(Clock::Given)).await.unwrap_err();
-    assert!(matches!(error, StoreError::Away(_)), "{error}");
+    assert!(matches!(error, StoreError::Unreachable(_)), "{error}");
 }
 
 async fn spends(store: &RedisStore) {
