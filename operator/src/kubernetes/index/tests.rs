@@ -323,7 +323,7 @@ fn an_entry_that_is_named_again_is_read_again() {
     let shared = name("a", "shared");
     let all = || found(&[("openai", "sk-o"), ("anthropic", "sk-a")]);
     let mut cluster = Cluster::new(vec![route_of("openai"), route_of("anthropic")]);
-    assert_eq!(cluster.due(), [shared.clone()]);
+    assert_eq!(cluster.due(), std::slice::from_ref(&shared));
     cluster.read(&shared, all());
     assert_eq!(cluster.secret("a", "shared", "anthropic").as_deref(), Some("sk-a"));
     cluster.delete(Watched::Routes, "a", "anthropic");
@@ -331,7 +331,7 @@ fn an_entry_that_is_named_again_is_read_again() {
     assert!(cluster.due().is_empty() && !format!("{:?}", cluster.0.secrets).contains("anthropic"));
     cluster.apply(route_of("anthropic"));
     assert_eq!(cluster.names(), ["Secret a/shared", "ProviderRoute a/openai"], "it waits");
-    assert_eq!(cluster.due(), [shared.clone()]);
+    assert_eq!(cluster.due(), std::slice::from_ref(&shared));
     cluster.read(&shared, all());
     assert_eq!(cluster.secret("a", "shared", "anthropic").as_deref(), Some("sk-a"));
     assert_eq!(lack(&mut cluster, "anthropic"), "");
