@@ -8,6 +8,8 @@ pub const ROTATION_OVERLAP: &str = "tollgate.dev/rotation-overlap";
 pub const RESET_BUDGET: &str = "tollgate.dev/reset-budget";
 /// On the Lease: where the leader takes reports that other replicas pass on, as `host:port`.
 pub const LEADER_ADDRESS: &str = "tollgate.dev/address";
+/// On the Lease: the gateways that the shared ledger does not answer, and why; absent: all is well.
+pub const LEDGER_TROUBLE: &str = "tollgate.dev/ledger-trouble";
 /// On a token's Secret: the value of [`ROTATE_TOKEN`] that was last carried out.
 pub const ROTATED: &str = "tollgate.dev/rotated";
 

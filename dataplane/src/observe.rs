@@ -1,6 +1,7 @@
-//! What this gateway sees of its world, for the operator: backends that it leaves alone, and how MCP servers are.
+//! What this gateway sees of its world, for the operator: backends that it leaves alone, how MCP servers are, and whether the
+//! ledger answers.
 
-use crate::{config::xds::Observed, gateway::Gateway, mcp};
+use crate::{config::xds::Observed, gateway::Gateway, ledger::Health, mcp};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::interval};
 use tollgate_proto::discovery::v1::{Ejection, ServerReport};
@@ -23,13 +24,18 @@ pub async fn run(gateway: Arc<Gateway>, endpoint: mcp::Endpoint, observed: watch
         let now = gateway.now();
         let ejected = ejections(&gateway, now);
         let seen = endpoint.look(&gateway.snapshot());
+        let trouble = trouble(gateway.ledger.health());
         observed.send_if_modified(|o| {
             let servers = servers(&o.servers, seen, now);
-            let differs = o.ejected != ejected || o.servers != servers;
-            (o.ejected, o.servers) = (ejected, servers);
+            let differs = o.ejected != ejected || o.servers != servers || o.ledger_trouble != trouble;
+            (o.ejected, o.servers, o.ledger_trouble) = (ejected, servers, trouble);
             differs
         });
     }
+}
+
+fn trouble(health: Health) -> String {
+    if health.ok { String::new() } else { shortened(&health.words) }
 }
 
 fn ejections(gateway: &Gateway, now: i64) -> Vec<Ejection> {

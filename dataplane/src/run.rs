@@ -136,8 +136,9 @@ async fn start(args: &Args, options: Options, waiting: &Waiting) -> anyhow::Resu
     telemetry::watch_records(move || counted.counts());
     let account = ledger::open(&args.ledger, args.postgres.postgres.is_some(), &args.data)?;
     let gateway = gateway(options, first, account, &recorder, &store).await?;
-    let holding = gateway.clone();
+    let (holding, asked) = (gateway.clone(), gateway.clone());
     telemetry::watch_holds(move || holding.ledger.holds());
+    telemetry::watch_ledger(move || asked.ledger.health().ok);
     ledger::keep(&gateway, &snapshots, observed.clone());
     tokio::spawn(follow(gateway.clone(), snapshots));
     let keys = [mcp::keys::load_or_create(&args.data.join("sealing.key"))?];

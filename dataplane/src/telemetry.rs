@@ -34,7 +34,7 @@ use tollgate_ledger::charge::Reason;
 use tollgate_process::telemetry::Telemetry;
 
 pub use events::{Refused, Served, ToolCalled};
-pub use watched::{watch_configuration, watch_drain, watch_holds, watch_records};
+pub use watched::{watch_configuration, watch_drain, watch_holds, watch_ledger, watch_records};
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 static EVENTS: OnceLock<events::Queue> = OnceLock::new();

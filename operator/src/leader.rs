@@ -35,6 +35,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+#[cfg(doc)]
+use tollgate_crds::annotations::LEDGER_TROUBLE;
 use tollgate_crds::annotations::OPERATOR;
 
 /// The most time that one write of a leader may take; see [`Term::permit`].
@@ -64,6 +66,9 @@ pub struct Options {
     pub timing: Timing,
 }
 
+/// What the leader writes upon the Lease as [`LEDGER_TROUBLE`], whenever it renews it.
+pub type Trouble = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Who leads now. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Lead(watch::Receiver<Standing>);
@@ -88,13 +93,19 @@ struct Elector {
     lease: Option<Lease>,
     seen: Option<Seen>,
     terms: u64,
+    trouble: Trouble,
 }
 
 /// Begins to want the Lease, until `stop`; then it is released, and the task ends. Must be called within a runtime.
-pub fn start(client: Client, options: Options, stop: CancellationToken) -> (Lead, JoinHandle<()>) {
+pub fn start(
+    client: Client,
+    options: Options,
+    trouble: Trouble,
+    stop: CancellationToken,
+) -> (Lead, JoinHandle<()>) {
     let (standing, receiver) = watch::channel(Standing::Nobody);
     let api = Api::namespaced(client, &options.namespace);
-    let elector = Elector { api, options, standing, lease: None, seen: None, terms: 0 };
+    let elector = Elector { api, options, standing, lease: None, seen: None, terms: 0, trouble };
     (Lead(receiver), tokio::spawn(elector.run(stop)))
 }
 
@@ -218,8 +229,11 @@ impl Elector {
         }
         let params = PostParams { field_manager: Some(OPERATOR.to_owned()), ..PostParams::default() };
         let duration = self.options.timing.duration;
-        let next =
+        let mut next =
             self.options.candidate.next(self.lease.as_ref(), self.seen.as_ref(), duration, Instant::now());
+        if let Next::Create(lease) | Next::Replace(lease) = &mut next {
+            record::note(lease, (self.trouble)());
+        }
         let written = match next {
             Next::Create(lease) => self.api.create(&params, &lease).await,
             Next::Replace(lease) => self.api.replace(NAME, &params, &lease).await,

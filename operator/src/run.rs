@@ -25,8 +25,9 @@ use tollgate_operator::{
     passing::{self, Passing},
     pushed,
     settings::Settings,
+    status::fleet::Fleet,
     stdio, telemetry,
-    xds::{self, ByNode, Server, TokenReviews, listen::CertificateSource},
+    xds::{self, ByNode, Nodes, Server, TokenReviews, listen::CertificateSource},
 };
 use tollgate_process::{
     admin,
@@ -134,11 +135,13 @@ async fn operate(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
     let client = kube::Client::try_default().await.context("there is no way to the API server")?;
 
     let (certificates, keeper) = certificates::start(&client, &settings.namespace);
-    let (lead, electing) = leader::start(client.clone(), args.leader(), stop.clone());
+    let nodes: Arc<Nodes> = Arc::default();
+    let trouble = ledger_trouble(nodes.clone(), settings.namespace.clone());
+    let (lead, electing) = leader::start(client.clone(), args.leader(), trouble, stop.clone());
     let pushed =
         pushed::start(client.clone(), args.audience.clone(), certificates.sealing.clone(), stop.clone());
     let feed = kubernetes::start(client.clone(), &args.watch_namespaces, args.input(), pushed, stop.clone());
-    let (world, nodes) = (feed.world.clone(), Arc::default());
+    let world = feed.world.clone();
     let context = Context { client, settings, world, nodes, lead, certificates, stop };
     tokio::spawn(keeper.run(context.clone()));
     let mut parts = start_parts(&args, &context).await?;
@@ -153,6 +156,20 @@ async fn operate(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
     }
     tracing::info!("stopped");
     served
+}
+
+/// What gateways say of their ledger, for `kubectl tollgate check`, in one line.
+fn ledger_trouble(nodes: Arc<Nodes>, namespace: String) -> leader::Trouble {
+    Box::new(move || {
+        let fleet = Fleet::new(nodes.all(), &namespace, true);
+        let troubled = fleet.without_ledger();
+        let (gateway, why) = troubled.first()?;
+        let more = match troubled.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        Some(format!("{gateway}{more}: {why}"))
+    })
 }
 
 /// Ends everything on a signal.

@@ -161,6 +161,8 @@ pub mod metric {
     pub const REFUSALS: &str = "tollgate.budget.refusals";
     /// Gauge: holds of requests under way, where this process keeps the ledger.
     pub const HOLDS: &str = "tollgate.budget.holds";
+    /// Gauge: 1 while the ledger answers, 0 while it does not.
+    pub const LEDGER_UP: &str = "tollgate.ledger.up";
     /// Histogram, s: calls of the ledger's shared store.
     pub const STORE_DURATION: &str = "tollgate.ledger.store.duration";
     /// Counter: those that failed.

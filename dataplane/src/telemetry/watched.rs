@@ -13,6 +13,7 @@ type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 static RECORDS: OnceLock<Read<Counts>> = OnceLock::new();
 static HOLDS: OnceLock<Read<usize>> = OnceLock::new();
+static LEDGER: OnceLock<Read<bool>> = OnceLock::new();
 static DRAIN: OnceLock<Arc<DrainStats>> = OnceLock::new();
 static CONFIGURATION: OnceLock<watch::Receiver<Status>> = OnceLock::new();
 
@@ -24,6 +25,11 @@ pub fn watch_records(counts: impl Fn() -> Counts + Send + Sync + 'static) {
 /// The holds are to be watched.
 pub fn watch_holds(holds: impl Fn() -> usize + Send + Sync + 'static) {
     HOLDS.get_or_init(|| Box::new(holds));
+}
+
+/// Whether the ledger answers is to be watched.
+pub fn watch_ledger(answers: impl Fn() -> bool + Send + Sync + 'static) {
+    LEDGER.get_or_init(|| Box::new(answers));
 }
 
 /// The way of billing records from the ledger's stream to PostgreSQL is to be watched.
@@ -46,6 +52,15 @@ pub(super) fn observe(meter: &Meter) {
         .with_callback(|to| {
             if let Some(holds) = HOLDS.get() {
                 to.observe(holds() as u64, &[]);
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge(metric::LEDGER_UP)
+        .with_description("1: the ledger answers; 0: it does not, and onStoreFailure decides")
+        .with_callback(|to| {
+            if let Some(answers) = LEDGER.get() {
+                to.observe(u64::from(answers()), &[]);
             }
         })
         .build();

@@ -11,6 +11,7 @@
 )]
 
 mod admission;
+mod alerts;
 mod arguments;
 mod flows;
 mod install;

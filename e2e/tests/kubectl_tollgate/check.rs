@@ -1,6 +1,11 @@
 use super::support::{Installation, Said, key, plugin, until};
 use serde_json::json;
-use tollgate_e2e::{cluster::Cluster, control_plane};
+use tollgate_e2e::{
+    cluster::Cluster,
+    control_plane::{self, ControlPlane, Options},
+    provider::Provider,
+    redis::Redis,
+};
 
 /// What the chart installs besides the programs, which run here without pods.
 const TEMPLATES: [&str; 7] = [
@@ -191,6 +196,43 @@ async fn what_only_the_operator_repairs(here: &mut Installation<'_>, webhook: &s
     here.plane.wait_ready().await.unwrap();
     // All of it is repaired but the policy, which is Helm's.
     said(here, 0, " 1 to look at, 0 failed").await;
+}
+
+/// A gateway's gauge of its ledger.
+async fn ledger_is_up(here: &Installation<'_>, gateway: usize, up: f64) {
+    until("tollgate_ledger_up", async || {
+        let http = tollgate_e2e::http::Http::new();
+        let told = here.plane.gateway(gateway).unwrap().metric(&http, "tollgate_ledger_up").await;
+        told.map_err(|e| e.to_string())
+            .and_then(|told| if told == up { Ok(()) } else { Err(told.to_string()) })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_away_is_told_by_check_and_by_every_gateways_gauge() {
+    let (cluster, redis) = (Cluster::shared().await.unwrap(), Redis::start(&[]).unwrap());
+    let url = redis.url();
+    let dataplane = tollgate_e2e::gateway::beside("tollgate-dataplane").unwrap();
+    tollgate_e2e::helm::run(dataplane, ["ledger", "found", "--redis", &url]).await.unwrap();
+    let gateway = vec![format!("--redis={url}")];
+    // The first gateway reports to one operator, the other to the next: one of them passes it on to the leader.
+    let options = Options { operators: 2, gateways: 2, gateway, ..Options::default() };
+    let plane = ControlPlane::start(cluster, options).await.unwrap();
+    let here = Installation { cluster, plane, provider: Provider::start().await.unwrap() };
+    said(&here, 1, "√ the gateways' ledger answers").await;
+
+    redis.pause().unwrap();
+    let red = said(&here, 1, " (and 1 more): ").await;
+    red.has(&["× the gateways' ledger answers", "onStoreFailure", "ledger status"]);
+    for gateway in 0..2 {
+        ledger_is_up(&here, gateway, 0.0).await;
+    }
+    redis.resume().unwrap();
+    said(&here, 1, "√ the gateways' ledger answers").await;
+    for gateway in 0..2 {
+        ledger_is_up(&here, gateway, 1.0).await;
+    }
 }
 
 async fn somebody_without_rights(here: &Installation<'_>) {

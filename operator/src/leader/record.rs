@@ -9,7 +9,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use std::time::{Duration, Instant};
-use tollgate_crds::annotations::{LEADER_ADDRESS, MANAGED_BY, OPERATOR};
+use tollgate_crds::annotations::{LEADER_ADDRESS, LEDGER_TROUBLE, MANAGED_BY, OPERATOR};
 
 /// The name of the Lease.
 pub const NAME: &str = "tollgate-operator";
@@ -111,12 +111,22 @@ impl Candidate {
     }
 }
 
+/// Says upon `lease` what is wrong with the gateways' ledger.
+pub fn note(lease: &mut Lease, trouble: Option<String>) {
+    let annotations = lease.metadata.annotations.get_or_insert_default();
+    match trouble {
+        Some(trouble) => drop(annotations.insert(LEDGER_TROUBLE.to_owned(), trouble)),
+        None => drop(annotations.remove(LEDGER_TROUBLE)),
+    }
+}
+
 /// `lease`, free for anybody at once.
 pub fn released(lease: &Lease) -> Lease {
     let mut released = lease.clone();
     released.metadata.managed_fields = None;
     if let Some(annotations) = &mut released.metadata.annotations {
         annotations.remove(LEADER_ADDRESS);
+        annotations.remove(LEDGER_TROUBLE);
     }
     if let Some(spec) = &mut released.spec {
         spec.holder_identity = Some(String::new());

@@ -107,6 +107,15 @@ impl Fleet {
         self.pods.get(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// Which of the installation's gateways the shared ledger does not answer, and why.
+    pub fn without_ledger(&self) -> Vec<(&str, &str)> {
+        let troubled = self
+            .gateways
+            .iter()
+            .filter(|node| node.identity.namespace == self.home && !node.ledger_trouble.is_empty());
+        troubled.map(|node| (node.name(), node.ledger_trouble.as_str())).collect()
+    }
+
     /// How many gateways serve the route `id` in any version, and which of them leave `backend` alone at `now` (Unix
     /// milliseconds).
     pub fn backend<'f>(&'f self, id: &ResourceId, backend: &str, now: i64) -> (usize, Vec<&'f v1::Ejection>) {

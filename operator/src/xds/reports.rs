@@ -54,6 +54,8 @@ pub struct Node {
     pub ejected: Vec<v1::Ejection>,
     /// The MCP servers that it asked, by `namespace/name`.
     pub servers: BTreeMap<String, v1::ServerReport>,
+    /// Why the shared ledger does not answer it; empty: it does.
+    pub ledger_trouble: String,
 }
 
 /// Why and what a gateway rejected.
@@ -223,6 +225,7 @@ impl Node {
             budgets: BTreeMap::new(),
             ejected: Vec::new(),
             servers: BTreeMap::new(),
+            ledger_trouble: String::new(),
         }
     }
 
@@ -263,6 +266,8 @@ impl Node {
         let rejected = report.rejected.into_iter().take(MAX_REJECTIONS);
         self.rejected = rejected.filter_map(|r| Some((id(&r.type_url, r.name.clone())?, r.into()))).collect();
         self.ejected = report.ejected.into_iter().take(MAX_EJECTIONS).collect();
+        self.ledger_trouble = report.ledger_trouble;
+        self.ledger_trouble.truncate(self.ledger_trouble.floor_char_boundary(MAX_REASON));
         if let Some(health) = report.health {
             self.health = health;
         }
@@ -297,15 +302,13 @@ impl Node {
         let new: Vec<_> = news(&old.in_force, &self.in_force).map(|(id, v)| item(id, v)).collect();
         let budgets: Vec<_> = news(&old.budgets, &self.budgets).map(|(_, b)| b.clone()).collect();
         let servers: Vec<_> = news(&old.servers, &self.servers).map(|(_, s)| s.clone()).collect();
-        let rest_is_same =
-            (&old.rejected, &old.ejected, old.health) == (&self.rejected, &self.ejected, self.health);
         let full = self.rest(stream);
         let mut all = Vec::new();
         all.extend(gone.chunks(PIECE).map(|gone| v1::NodeReport { gone: gone.to_vec(), ..full.clone() }));
         all.extend(new.chunks(PIECE).map(|new| v1::NodeReport { in_force: new.to_vec(), ..full.clone() }));
         all.extend(budgets.chunks(PIECE).map(|b| v1::NodeReport { budgets: b.to_vec(), ..full.clone() }));
         all.extend(servers.chunks(PIECE).map(|s| v1::NodeReport { servers: s.to_vec(), ..full.clone() }));
-        if all.is_empty() && (told.is_none() || !rest_is_same) {
+        if all.is_empty() && told.is_none_or(|told| told.rest(stream) != full) {
             all.push(full);
         }
         all
@@ -325,6 +328,7 @@ impl Node {
             rejected: rejected.collect(),
             health: Some(self.health),
             ejected: self.ejected.clone(),
+            ledger_trouble: self.ledger_trouble.clone(),
             origin: Some(origin(&self.identity, stream)),
             ..Default::default()
         }

@@ -18,6 +18,7 @@ use k8s_openapi::{
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
+use tollgate_crds::annotations::LEDGER_TROUBLE;
 
 /// The label of everything that the chart installs.
 pub(super) const CHART: &str = "app.kubernetes.io/name=tollgate";
@@ -221,9 +222,11 @@ async fn reached(cluster: &Cluster, namespace: &str, service: &str) -> Outcome {
 async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) {
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let hint = "without a leader gateways go on, but no status is written and no token is made: see the operator's logs";
+    let mut trouble = None;
     let outcome = match api.get(LEASE).await {
         Err(error) => Outcome::failed(said(&error), hint),
         Ok(lease) => {
+            trouble = lease.annotations().get(LEDGER_TROUBLE).cloned();
             let spec = lease.spec.unwrap_or_default();
             let age = spec.renew_time.map(|renewed| Timestamp::now().duration_since(renewed.0));
             match (spec.holder_identity.filter(|holder| !holder.is_empty()), age) {
@@ -236,7 +239,23 @@ async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) {
             }
         }
     };
+    let leads = outcome == Outcome::Passed;
     report.note(SECTION, "an operator leads", outcome);
+    if leads {
+        report.note(SECTION, "the gateways' ledger answers", ledger(namespace, trouble));
+    }
+}
+
+/// What the leader heard from gateways.
+fn ledger(namespace: &str, trouble: Option<String>) -> Outcome {
+    let Some(trouble) = trouble else { return Outcome::Passed };
+    Outcome::failed(
+        trouble,
+        format!(
+            "keys' spending.onStoreFailure decides what is served; kubectl -n {namespace} exec deployment/tollgate-gateway -- \
+             /tollgate-dataplane ledger status; docs/operations.md, \"Redis\""
+        ),
+    )
 }
 
 /// All of these versions are this plugin's.

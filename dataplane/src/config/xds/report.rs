@@ -28,6 +28,8 @@ pub struct Observed {
     pub ejected: Vec<v1::Ejection>,
     /// MCP servers that were asked, by `namespace/name`.
     pub servers: BTreeMap<String, v1::ServerReport>,
+    /// Why the shared ledger does not answer; empty: it does.
+    pub ledger_trouble: String,
 }
 
 /// All that is told.
@@ -112,6 +114,7 @@ fn reports(told: &Told, now: &Told) -> Vec<v1::NodeReport> {
         rejected: rejections(&now.state.standing),
         health: Some(now.state.health),
         ejected: now.observed.ejected.iter().take(MAX_EJECTIONS).cloned().collect(),
+        ledger_trouble: now.observed.ledger_trouble.clone(),
         ..Default::default()
     };
     let mut all = Vec::new();
@@ -200,6 +203,7 @@ mod tests {
                 budgets: [(("n/a".to_owned(), "month".to_owned()), budget(committed))].into(),
                 ejected: ejected.clone(),
                 servers: [("n/s".to_owned(), server.clone())].into(),
+                ledger_trouble: "no route".to_owned(),
             },
             ..Told::default()
         };
@@ -210,6 +214,8 @@ mod tests {
         );
         let second = reports(&seen(1), &seen(2));
         assert_eq!((second.len(), &second[0].budgets, &second[0].ejected), (1, &vec![budget(2)], &ejected));
-        assert!(reports(&seen(2), &Told::default())[0].ejected.is_empty());
+        assert!(first.iter().chain(&second).all(|report| report.ledger_trouble == "no route"));
+        let well = &reports(&seen(2), &Told::default())[0];
+        assert!(well.ejected.is_empty() && well.ledger_trouble.is_empty());
     }
 }

@@ -73,6 +73,7 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
         ejected: vec![v1::Ejection::default()],
         servers: vec![v1::ServerReport { server: "n/s".into(), ..Default::default() }],
         health: Some(v1::NodeHealth { ready: true, ..Default::default() }),
+        ledger_trouble: "Redis does not answer".into(),
         ..Default::default()
     };
     entry.take(report).unwrap();
@@ -83,6 +84,7 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
     }
     assert_eq!(shape(&there.all()[0]), shape(&node));
     assert_eq!(there.all()[0].via, Some(identity("operator-1")));
+    assert_eq!(there.all()[0].ledger_trouble, "Redis does not answer");
     assert!(there.own().is_empty(), "what was passed on is not passed on again");
     assert!(node.reports_since(Some(&node), stream).is_empty(), "nothing changed, nothing is told");
 
