@@ -95,7 +95,7 @@ async fn the_whole_group_ends() {
         let of = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("cmdline")).ok();
         all.filter_map(of).filter(|c| c.starts_with("sleep\x001000")).count()
     };
-    assert!(children() > 0);
+    until("it has children", || children() > 0).await;
     stubborn.end();
     within(stubborn.wait()).await;
     until("its children are gone", || children() == 0).await;

@@ -100,7 +100,7 @@ fn a_branch_is_told_in_the_words_of_its_effect() {
     assert_eq!(code, 3, "{out}{error}");
     for words in [
         "`eng/alice` gains `anthropic/claude-opus-4-5`",
-        "🔻 `budgets[month].usd`: `200` → `150` (-25 %)",
+        "🔻 budget `month`: $200 → $150 (-25 %)",
         "VirtualKey eng/bob (new)",
         "key eng/bob has no budget",
     ] {
