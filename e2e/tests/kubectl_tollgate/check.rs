@@ -201,7 +201,7 @@ async fn what_only_the_operator_repairs(here: &mut Installation<'_>, webhook: &s
 /// A gateway's gauge of its ledger.
 async fn ledger_is_up(here: &Installation<'_>, gateway: usize, up: f64) {
     until("tollgate_ledger_up", async || {
-        let http = tollgate_e2e::http::Http::new();
+        let http = tollgate_e2e::client::Http::new();
         let told = here.plane.gateway(gateway).unwrap().metric(&http, "tollgate_ledger_up").await;
         told.map_err(|e| e.to_string())
             .and_then(|told| if told == up { Ok(()) } else { Err(told.to_string()) })

@@ -138,7 +138,9 @@ async fn what_was_charged_while_redis_was_gone_outlives_the_gateway() -> anyhow:
 async fn a_stream_keeps_its_hold_through_an_outage_that_is_longer() -> anyhow::Result<()> {
     let mut shared = Shared::start(&DURABLE, keys).await?;
     let gateway = &shared.gateways[0];
-    let slow = Reply { usage: Some(USED), every_ms: 500, deltas: Some(40), ..Reply::text("slowly") };
+    let slow =
+        Reply { usage: Some(USED), every_ms: 500, deltas: Some(24), ..Reply::text("slowly ".repeat(24)) };
+    shared.provider.reset();
     shared.provider.script(Rule::always(slow));
     let mut body = ask();
     body["stream"] = true.into();

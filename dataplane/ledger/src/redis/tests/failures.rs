@@ -176,14 +176,14 @@ async fn a_replay_that_fails_is_repeated_until_it_succeeds() {
     granted(&store, &levels, &ask(3, 600, NOON)).await;
     server.kill();
     assert!(server.launch());
-    // A hold at a rolling budget reads the whole hash; a settle does not.
-    server.command::<()>(&["ACL", "SETUSER", "default", "-hgetall"]);
+    // A hold is put into the order of their ends; a settle takes it out.
+    server.command::<()>(&["ACL", "SETUSER", "default", "-zadd"]);
     let patience = Patience::new();
     while entries(&store, "a/key").await.is_empty() {
         patience.wait("the settle is replayed").await;
         assert!(store.sweep(NOON).await.is_err(), "all is not well");
     }
-    server.command::<()>(&["ACL", "SETUSER", "default", "+hgetall"]);
+    server.command::<()>(&["ACL", "SETUSER", "default", "+zadd"]);
     while store.sweep(NOON).await.is_err() {
         patience.wait("the rest is replayed").await;
     }
