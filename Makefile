@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench bench-policy bench-scale bench-footprint crds images e2e-cluster rbac prices fuzz redis tools
+.PHONY: help demo test soak check fmt bench bench-policy bench-scale bench-footprint crds images e2e-cluster rbac prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -11,6 +11,7 @@ SECONDS ?= 1.5
 FUZZ_SECONDS ?= 60
 CHANGES ?= 200
 KEYS ?= 5000
+MINUTES ?= 10
 REGISTRY ?= ghcr.io/tollgate
 TAG ?= 0.1.0
 
@@ -57,6 +58,11 @@ bench-scale: ## 5,000 keys: starts, memory, one change on the wire; writes docs/
 bench-footprint: ## Memory and processor time of an idle operator, gateway and relay; writes docs/results
 	@e2e/tools/install cluster helm > /dev/null
 	@$(call shipped,footprint) && $$built/footprint --results docs/results
+
+soak: ## One part after the other fails under load; writes docs/results (MINUTES=10 SEED=…)
+	@e2e/tools/install cluster helm redis postgres > /dev/null
+	$(CARGO) build --workspace --bins
+	@$(TARGET)/debug/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --results docs/results
 
 crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen

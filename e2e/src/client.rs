@@ -177,6 +177,13 @@ impl Streaming {
         }
     }
 
+    /// All of it that has not been read as events.
+    pub async fn whole(self) -> anyhow::Result<Bytes> {
+        let whole =
+            tokio::time::timeout(CALL, self.body.collect()).await.context("the stream fell silent")?;
+        Ok(whole.context("the stream broke off")?.to_bytes())
+    }
+
     /// All further events up to the end, and whether it was a clean one.
     pub async fn rest(&mut self) -> (Vec<Event>, bool) {
         let mut events = Vec::new();

@@ -40,6 +40,8 @@ pub struct Options {
     pub operator: Vec<String>,
     /// Further arguments of every gateway.
     pub gateway: Vec<String>,
+    /// Environment of every program, beside what each has.
+    pub environment: Vec<(String, String)>,
     /// Whether endpoints may lead to loopback, where the fakes are.
     pub private_endpoints: bool,
     /// Whether gateways listen at all addresses, as in a pod: then their records are shown to those with a token only.
@@ -54,6 +56,7 @@ pub struct ControlPlane {
     operators: Vec<Process>,
     gateways: Vec<Process>,
     all_addresses: bool,
+    environment: Vec<(String, String)>,
     service: Service,
     http: Http,
 }
@@ -73,6 +76,7 @@ impl Default for Options {
             watch: Vec::new(),
             operator: Vec::new(),
             gateway: Vec::new(),
+            environment: Vec::new(),
             private_endpoints: true,
             all_addresses: false,
         }
@@ -112,6 +116,7 @@ impl ControlPlane {
             operators,
             gateways: Vec::new(),
             all_addresses: options.all_addresses,
+            environment: options.environment.clone(),
             service,
             http: Http::new(),
         };
@@ -148,6 +153,16 @@ impl ControlPlane {
     /// A gateway, to be killed or started.
     pub fn gateway_mut(&mut self, n: usize) -> anyhow::Result<&mut Process> {
         self.gateways.get_mut(n).with_context(|| format!("there is no gateway {n}"))
+    }
+
+    /// All operators.
+    pub fn operators(&self) -> impl Iterator<Item = &Process> {
+        self.operators.iter()
+    }
+
+    /// Where a gateway keeps what it needs for its next start: `snapshot`, `data`.
+    pub fn place(&self, pod: &str) -> PathBuf {
+        self.folder.path().join(pod)
     }
 
     /// All gateways.
@@ -230,7 +245,7 @@ impl ControlPlane {
             name: pod.to_owned(),
             program: "tollgate-dataplane",
             arguments,
-            environment: Vec::new(),
+            environment: self.environment.clone(),
             url: format!("http://127.0.0.1:{port}"),
             admin: format!("http://127.0.0.1:{admin}"),
         };
@@ -304,11 +319,13 @@ fn operator(
         arguments.push("--allow-private-endpoints".to_owned());
     }
     arguments.extend(options.operator.iter().cloned());
+    let mut environment = options.environment.clone();
+    environment.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
     let spec = Spec {
         name: format!("operator-{n}"),
         program: "tollgate-operator",
         arguments,
-        environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
+        environment,
         url: format!("https://127.0.0.1:{xds}"),
         admin: format!("http://127.0.0.1:{admin}"),
     };

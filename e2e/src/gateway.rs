@@ -57,7 +57,14 @@ pub struct Budget {
 
 /// What a process wrote, line by line.
 #[derive(Debug, Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub struct Log(Arc<Mutex<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    all: Vec<String>,
+    /// Errors and panics: kept also when there are too many lines.
+    alarms: Vec<String>,
+}
 
 /// The most lines that are kept.
 const MAX_LINES: usize = 20_000;
@@ -274,9 +281,12 @@ impl Log {
         tokio::spawn(async move {
             let mut lines = BufReader::new(stream).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                let mut all = log.0.lock();
-                if all.len() < MAX_LINES {
-                    all.push(line);
+                let mut lines = log.0.lock();
+                if is_alarm(&line) && lines.alarms.len() < MAX_LINES {
+                    lines.alarms.push(line.clone());
+                }
+                if lines.all.len() < MAX_LINES {
+                    lines.all.push(line);
                 }
             }
         });
@@ -284,12 +294,17 @@ impl Log {
 
     /// All of it.
     pub fn text(&self) -> String {
-        self.0.lock().join("\n")
+        self.0.lock().all.join("\n")
     }
 
     /// The first line that contains `part`.
     pub fn find(&self, part: &str) -> Option<String> {
-        self.0.lock().iter().find(|line| line.contains(part)).cloned()
+        self.0.lock().all.iter().find(|line| line.contains(part)).cloned()
+    }
+
+    /// The lines from `from` on that tell of errors and panics, and of nothing else.
+    pub fn alarms(&self, from: usize) -> Vec<String> {
+        self.0.lock().alarms.get(from..).unwrap_or_default().to_vec()
     }
 
     fn find_url(&self) -> Option<String> {
@@ -304,4 +319,9 @@ impl Log {
         let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '\u{1b}' | '"')).unwrap_or(rest.len());
         rest.get(..end).map(str::to_owned)
     }
+}
+
+/// Whether a line is an error of the program's log, or a panic's.
+fn is_alarm(line: &str) -> bool {
+    line.split_whitespace().nth(1) == Some("ERROR") || line.contains("panicked at")
 }

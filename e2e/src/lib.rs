@@ -13,6 +13,7 @@
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`control_plane`]: the real operator and real gateways against a real API server
 //! - [`scale`]: a large installation: `make bench-scale`
+//! - [`soak`]: a long run with faults: `make soak`
 //! - [`http`]: what the fakes share
 //! - [`demo`]: `make demo`
 //! - [`results`]: where long runs write down what they found
@@ -36,3 +37,4 @@ pub mod rbac;
 pub mod redis;
 pub mod results;
 pub mod scale;
+pub mod soak;

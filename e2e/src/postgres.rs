@@ -93,6 +93,34 @@ impl Postgres {
         self.end("keep");
     }
 
+    /// Stops all its processes where they stand: connections stay, nothing is answered.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<(), String> {
+        // The first makes the others: it must not make more meanwhile.
+        let server = self.server()?;
+        signal("-STOP", std::slice::from_ref(&server))?;
+        signal("-STOP", &children(&server))
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<(), String> {
+        let server = self.server()?;
+        signal("-CONT", &children(&server))?;
+        signal("-CONT", &[server])
+    }
+
+    /// The id of its first process.
+    fn server(&self) -> Result<String, String> {
+        let told = std::fs::read_to_string(self.data().join("postmaster.pid"));
+        let told = told.map_err(|e| format!("PostgreSQL does not run: {e}"))?;
+        told.lines().next().map(|pid| pid.trim().to_owned()).ok_or_else(|| "no process".to_owned())
+    }
+
     /// Starts it again, on the same port.
     ///
     /// # Errors
@@ -192,6 +220,20 @@ fn installed() -> Option<PathBuf> {
         .collect();
     found.sort();
     found.pop()
+}
+
+/// The processes that a process has made.
+fn children(pid: &str) -> Vec<String> {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    told.split_whitespace().map(str::to_owned).collect()
+}
+
+fn signal(signal: &str, pids: &[String]) -> Result<(), String> {
+    for pid in pids {
+        // One that has ended meanwhile needs no signal.
+        Command::new("kill").args([signal, pid]).stderr(Stdio::null()).status().map_err(|e| e.to_string())?;
+    }
+    Ok(())
 }
 
 fn is_root() -> bool {

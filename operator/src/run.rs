@@ -114,9 +114,13 @@ pub(crate) struct Args {
 /// How long the parts may take to end.
 const END: Duration = Duration::from_secs(10);
 
+/// What is logged unless the environment says otherwise. kube's client tells each request that fails as an error, without saying
+/// which; whoever sent it tells it with what it was for.
+const FILTER: &str = "info,opentelemetry=warn,kube_client::client=off";
+
 /// Runs until SIGTERM or Ctrl-C.
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    tollgate_process::log::init(args.log_json, "info,opentelemetry=warn");
+    tollgate_process::log::init(args.log_json, FILTER);
     let telemetry = telemetry::start(&args.pod, true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(operate(args, &telemetry));

@@ -32,6 +32,11 @@ impl Mcp {
         Ok(mcp)
     }
 
+    /// Goes on at another gateway: a session is at home at every one.
+    pub fn go_to(&mut self, url: &str) {
+        url.clone_into(&mut self.url);
+    }
+
     /// Sends a message as it stands.
     pub async fn post(&self, message: &Value) -> anyhow::Result<Answer> {
         let accept = ("accept", "application/json, text/event-stream");

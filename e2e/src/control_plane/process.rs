@@ -97,6 +97,11 @@ impl Process {
         pid.with_context(|| format!("{} has ended", self.spec.name))
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
     /// Where it serves.
     pub fn url(&self) -> &str {
         &self.spec.url

@@ -11,6 +11,7 @@
 //! | `[[garbage]]` | answers bytes that are no JSON |
 //! | `[[usage:INPUT,OUTPUT]]` | reports these tokens |
 //! | `[[deltas:N]]` | streams in N pieces |
+//! | `[[every:MS]]` | so many milliseconds between the stream's events |
 
 use super::{Reply, ToolCall, UsageSpec};
 use serde_json::Value;
@@ -73,6 +74,7 @@ fn apply(reply: &mut Reply, word: &str) {
                 Some(UsageSpec { input: parse(input), output: parse(output), ..UsageSpec::default() });
         }
         "deltas" => reply.deltas = value.parse().ok(),
+        "every" => reply.every_ms = value.parse().unwrap_or(0),
         _ => {}
     }
 }

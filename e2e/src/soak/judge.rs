@@ -1,0 +1,228 @@
+//! What each fault explains, and what nothing does.
+
+use super::{
+    faults::{Fault, Target},
+    keys::{CHANGED, REVOKED, ROTATED},
+    turn::{End, Turn},
+};
+use parking_lot::Mutex;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// How long a revoked key may still be answered: what is promised.
+pub const REVOCATION: Duration = Duration::from_secs(5);
+/// The most findings that are told.
+const MOST: usize = 200;
+
+/// Sees how every request ended.
+#[derive(Debug)]
+pub struct Judge {
+    seed: u64,
+    began: Instant,
+    answered: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    phases: Vec<Phase>,
+    turns: Vec<Turn>,
+    findings: Vec<String>,
+    /// How often a kind of request ended so.
+    ends: BTreeMap<(&'static str, String), u64>,
+    /// By gateway: how often it answered.
+    by_gateway: BTreeMap<usize, u64>,
+    /// Since when a key must not be answered any more.
+    revoked: Option<Instant>,
+}
+
+/// A fault, from before it begins until all is well again.
+#[derive(Debug, Clone, Copy)]
+pub struct Phase {
+    /// What, and to what.
+    pub target: Target,
+    /// When it began.
+    pub from: Instant,
+    /// When it ended.
+    pub to: Option<Instant>,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// A judge of a run that begins now.
+    pub fn new(seed: u64) -> Self {
+        Judge { seed, began: Instant::now(), answered: AtomicU64::new(0), inner: Mutex::default() }
+    }
+
+    /// Tells how it goes.
+    pub fn say(&self, words: &str) {
+        eprintln!("soak: {:6.1} s  {words}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// Tells at once what nothing explains.
+    pub fn finding(&self, words: &str) {
+        let at = self.began.elapsed().as_secs_f64();
+        let finding = format!("{at:.1} s: {words}");
+        let mut inner = self.inner.lock();
+        if inner.findings.len() < MOST {
+            eprintln!("soak: seed {} FINDING at {finding}", self.seed);
+            inner.findings.push(finding);
+        }
+    }
+
+    /// All of them.
+    pub fn findings(&self) -> Vec<String> {
+        self.inner.lock().findings.clone()
+    }
+
+    /// Waits; what fails meanwhile is explained by nothing.
+    pub async fn quiet(&self, length: Duration) {
+        tokio::time::sleep(length).await;
+    }
+
+    /// A fault is about to begin.
+    pub fn begin(&self, target: Target) {
+        self.inner.lock().phases.push(Phase { target, from: Instant::now(), to: None });
+    }
+
+    /// All is well again.
+    pub fn end(&self) {
+        if let Some(phase) = self.inner.lock().phases.last_mut() {
+            phase.to = Some(Instant::now());
+        }
+    }
+
+    /// All phases so far.
+    pub fn phases(&self) -> Vec<Phase> {
+        self.inner.lock().phases.clone()
+    }
+
+    /// How often a client was answered.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Relaxed)
+    }
+
+    /// How often a gateway has answered.
+    pub fn answered_by(&self, gateway: usize) -> u64 {
+        self.inner.lock().by_gateway.get(&gateway).copied().unwrap_or(0)
+    }
+
+    /// From when on the key that is revoked must not be answered; `None`: it may.
+    pub fn revoke(&self, since: Option<Instant>) {
+        self.inner.lock().revoked = since;
+    }
+
+    /// How all requests ended.
+    pub fn turns(&self) -> Vec<Turn> {
+        self.inner.lock().turns.clone()
+    }
+
+    /// How often each kind ended how.
+    pub fn ends(&self) -> BTreeMap<(&'static str, String), u64> {
+        self.inner.lock().ends.clone()
+    }
+
+    /// A request has ended. A probe that waits for something is not judged.
+    pub fn ended(&self, turn: Turn, judged: bool) {
+        let why = {
+            let mut inner = self.inner.lock();
+            *inner.ends.entry((turn.kind.words(), turn.end.words())).or_default() += 1;
+            if turn.end == End::Answered {
+                *inner.by_gateway.entry(turn.gateway).or_default() += 1;
+                self.answered.fetch_add(1, Relaxed);
+            }
+            let overlapping = |p: &&Phase| p.from <= turn.ended && p.to.is_none_or(|to| turn.began <= to);
+            let over: Vec<Phase> = inner.phases.iter().rev().take(8).filter(overlapping).copied().collect();
+            let late = inner.revoked.is_some_and(|since| turn.began >= since + REVOCATION);
+            let why = if !judged {
+                None
+            } else if late && turn.key == REVOKED && turn.end == End::Answered {
+                Some("it was revoked over five seconds before".to_owned())
+            } else {
+                unexplained(&turn, &over)
+            };
+            inner.turns.push(turn.clone());
+            why
+        };
+        if let Some(why) = why {
+            self.finding(&format!("{turn}: {why}"));
+        }
+    }
+}
+
+/// Why nothing that is going on explains how a request ended.
+fn unexplained(turn: &Turn, phases: &[Phase]) -> Option<String> {
+    if matches!(turn.end, End::Answered | End::HungUp) || always(turn) {
+        return missing_retry_after(turn);
+    }
+    if phases.iter().any(|phase| explains(phase.target, turn)) {
+        return missing_retry_after(turn);
+    }
+    let going_on: Vec<String> = phases.iter().map(|phase| phase.target.words()).collect();
+    Some(match going_on.is_empty() {
+        true => "nothing is going on that explains it".to_owned(),
+        false => format!("not explained by: {}", going_on.join(", ")),
+    })
+}
+
+/// A client that does not know when to come back comes back at once.
+fn missing_retry_after(turn: &Turn) -> Option<String> {
+    let ours = matches!(turn.end, End::Refused { status: 429 | 503, retry_after: false, .. });
+    ours.then(|| "without retry-after".to_owned())
+}
+
+/// What budgets and limits explain at any time.
+fn always(turn: &Turn) -> bool {
+    match &turn.end {
+        End::Refused { status: 402 | 429, words, .. } => turn.tight && ours(words),
+        End::ToolFailed(words) => turn.tight && ours(words),
+        _ => false,
+    }
+}
+
+/// Whether words speak of our own limits, and not of a provider's.
+fn ours(words: &str) -> bool {
+    ["budget", "requests", "tokens", "concurrent", "at the same time"].iter().any(|part| words.contains(part))
+}
+
+/// Whether a fault explains how a request ended.
+fn explains(target: Target, turn: &Turn) -> bool {
+    let here = target.gateway.is_none_or(|gateway| gateway == turn.gateway);
+    let model = turn.kind.is_model();
+    match (&turn.end, target.fault) {
+        (End::Broken { .. } | End::Refused { status: 503, .. } | End::ToolFailed(_), Fault::GatewayKill) => {
+            here
+        }
+        // Nothing that was begun is cut off. A connection that ends while a request is on its way to it is the
+        // protocol's race, and clients repeat it.
+        (End::Broken { status: None, .. } | End::Refused { status: 503, .. }, Fault::GatewayDrain) => here,
+        (End::Refused { status: 503, .. } | End::ToolFailed(_), Fault::RedisKill | Fault::RedisPause) => {
+            !turn.allow
+        }
+        // Its own allowance may know less than the ledger.
+        (End::Refused { status: 402 | 429, .. }, Fault::RedisKill | Fault::RedisPause) => {
+            turn.allow && turn.tight
+        }
+        (End::Refused { status, .. }, fault) if fault.is_provider() => {
+            model && matches!(status, 429 | 500 | 502 | 503 | 504 | 529)
+        }
+        (End::Broken { status: Some(_), .. } | End::ErrorEvent(_) | End::Garbage(_), fault)
+            if fault.is_provider() =>
+        {
+            model
+        }
+        (End::ToolFailed(_), Fault::McpKill) => true,
+        (End::Refused { status: 403, .. } | End::ErrorEvent(_) | End::Broken { .. }, Fault::KeyRevoke) => {
+            turn.key == REVOKED
+        }
+        (End::Refused { status: 401, .. } | End::ErrorEvent(_) | End::Broken { .. }, Fault::TokenRotate) => {
+            turn.key == ROTATED
+        }
+        (End::Refused { status: 402 | 429, .. }, Fault::BudgetChange) => turn.key == CHANGED,
+        _ => false,
+    }
+}
