@@ -113,6 +113,14 @@ impl Rule {
     }
 }
 
+/// The name of what was asked for. Tests install the chart once in each namespace, so that what belongs to the cluster is
+/// called `tollgate-NAMESPACE-…` there (the chart's `clusterName`): it is what a single installation calls `tollgate-…`.
+fn own(asked: &Asked) -> String {
+    let namespace = asked.user.strip_prefix("system:serviceaccount:").and_then(|user| user.split(':').next());
+    let rest = namespace.and_then(|namespace| asked.name.strip_prefix(&format!("tollgate-{namespace}-")));
+    rest.map_or_else(|| asked.name.clone(), |rest| format!("tollgate-{rest}"))
+}
+
 // === impl Right ===
 
 impl Right {
@@ -122,7 +130,7 @@ impl Right {
             (resource, "") => resource.to_owned(),
             (resource, subresource) => format!("{resource}/{subresource}"),
         };
-        let name = Some(asked.name.clone()).filter(|name| !name.is_empty());
+        let name = Some(own(asked)).filter(|name| !name.is_empty());
         Right { verb: asked.verb.clone(), group: asked.group.clone(), resource, name }
     }
 
@@ -191,6 +199,10 @@ kind: RoleBinding
             asked("get", "", "", 200),
         ];
         assert_eq!(difference(&granted, &all, ":operator"), Difference::default());
+        let whole = [asked("get", "", "", 200), asked("patch", "leases", "tollgate-n-x", 200)];
+        let named = ROLE.replace("[mine]", "[tollgate-x]");
+        let found = difference(&super::granted(&named).unwrap(), &whole, ":operator");
+        assert_eq!(words(&found.unused), ["get secrets", "list secrets"], "n is the user's namespace");
         // Another object, another user, and a refused request use no right.
         let others = [asked("patch", "leases", "other", 403), asked("get", "secrets", "a", 403)];
         let found = difference(&granted, &others, ":operator");
