@@ -7,6 +7,7 @@
 //! - [`platforms`][]: what only platform namespaces may do.
 //! - [`stdio`][]: servers over standard input and output: which may run, and where they are found.
 //! - [`support`][]: the fields that this version knows but does not yet enforce; they are refused, never ignored.
+//! - [`guard`][]: an object of the API server, or what is known of one that this version cannot decode.
 //! - [`manifest`][]: reads YAML with positions, one file or a folder.
 //! - [`mod@compile`]: the pure compiler.
 //! - [`manifests`][]: the CustomResourceDefinitions as `crds/manifests/` holds them (bin `crdgen` writes them).
@@ -15,6 +16,7 @@ pub mod annotations;
 pub mod api;
 pub mod compile;
 pub mod conditions;
+pub mod guard;
 pub mod manifest;
 pub mod manifests;
 pub mod platforms;

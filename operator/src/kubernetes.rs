@@ -12,12 +12,10 @@
 //! - [`index`]: objects by name, and what they make together (pure); [`observed`]: what it is told of
 //! - [`world`]: what is published
 //! - `secrets`: which entries of which Secrets are needed, and what is known of them (pure)
-//! - [`guard`]: an object, or what is known of one that cannot be decoded
 //! - `object`: an object of the API server as the compiler takes it
 //! - `watches`: the watches; `reads`: Secrets, one by one; `follow`: the task around the index
 
 mod follow;
-pub mod guard;
 pub mod index;
 mod object;
 pub mod observed;
@@ -27,7 +25,6 @@ mod watches;
 pub mod world;
 
 pub use follow::{Feed, start};
-pub use guard::{Guarded, Unreadable};
 pub use index::Index;
 pub use observed::{Observed, Source, Watched};
 pub use secrets::Read;

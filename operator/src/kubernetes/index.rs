@@ -4,7 +4,6 @@
 //! and nobody else waits with it.
 
 use super::{
-    guard::{Guarded, Unreadable},
     object::{object, said, unreadable},
     observed::{Observed, Source, Watched},
     secrets::{Read, Secrets},
@@ -18,6 +17,7 @@ use std::{
 use tollgate_crds::{
     api::{McpServer, ProviderRoute, VirtualKey},
     compile::{Body, Compiled, Input, Object, compile, references::secrets},
+    guard::{Guarded, Unreadable},
 };
 use tollgate_proto::{Kind, Resource, ResourceId};
 

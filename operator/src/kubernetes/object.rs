@@ -1,11 +1,11 @@
 //! An object of the API server as the compiler takes it.
 
-use super::guard::Unreadable;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 use tollgate_crds::{
     api::AllowedNamespaces,
     compile::{Body, Object, Problem},
+    guard::Unreadable,
 };
 use tollgate_proto::Kind;
 

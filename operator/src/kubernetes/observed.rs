@@ -1,10 +1,13 @@
 //! What a watch tells of.
 
-use super::{guard::Guarded, world::ObjectName};
+use super::world::ObjectName;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use std::{fmt, sync::Arc};
-use tollgate_crds::api::{McpServer, ProviderRoute, VirtualKey};
+use tollgate_crds::{
+    api::{McpServer, ProviderRoute, VirtualKey},
+    guard::Guarded,
+};
 
 /// What a watch watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

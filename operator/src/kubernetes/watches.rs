@@ -2,7 +2,6 @@
 
 use super::{
     follow::Event,
-    guard::Guarded,
     observed::{Observed, Source, Watched},
 };
 use futures_util::{StreamExt as _, future::BoxFuture};
@@ -14,7 +13,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, hash::BuildHasher, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
-use tollgate_crds::api::{McpServer, ProviderRoute, VirtualKey};
+use tollgate_crds::{
+    api::{McpServer, ProviderRoute, VirtualKey},
+    guard::Guarded,
+};
 
 /// The waits between attempts: short, because a change of policy should not wait for them; with chance, so that the
 /// replicas of an operator do not call a struggling API server together.

@@ -1,10 +1,10 @@
 //! What is published: the user's objects and what became of them.
 
-use super::guard::Unreadable;
 use std::{collections::BTreeMap, sync::Arc};
 use tollgate_crds::{
     api::{McpServer, ProviderRoute, VirtualKey},
     compile::Compiled,
+    guard::Unreadable,
 };
 use tollgate_proto::ResourceId;
 

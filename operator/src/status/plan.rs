@@ -9,7 +9,7 @@ use super::{
     route, server,
     subject::{Now, Object, Subject, Urgency},
 };
-use crate::kubernetes::{Guarded, World};
+use crate::kubernetes::World;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tollgate_crds::{api::API_VERSION, compile::Status, conditions::same};
+use tollgate_crds::{api::API_VERSION, compile::Status, conditions::same, guard::Guarded};
 use tollgate_proto::{Kind, Resource, ResourceId};
 
 /// One status to write, by server-side apply.

@@ -4,7 +4,7 @@ use super::{
     conditions::{self, Verdict, Wanted},
     fleet::Fleet,
 };
-use crate::kubernetes::{Unreadable, World};
+use crate::kubernetes::World;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
     jiff::Timestamp,
@@ -14,6 +14,7 @@ use tollgate_crds::{
     api::{McpServer, ProviderRoute, VirtualKey},
     compile::Status,
     conditions::{State, merge},
+    guard::Unreadable,
 };
 use tollgate_proto::{Kind, Resource, ResourceId, Resources};
 

@@ -3,11 +3,7 @@
 mod stage;
 
 use super::{news::event, plan::Planner, subject::Urgency};
-use crate::{
-    kubernetes::{Guarded, Unreadable},
-    stdio::health::Health,
-    xds::Identity,
-};
+use crate::{stdio::health::Health, xds::Identity};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use stage::{EPOCH, Stage, ready};
@@ -15,7 +11,10 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tollgate_crds::api::{VirtualKey, mcp_server::ServerHealth};
+use tollgate_crds::{
+    api::{VirtualKey, mcp_server::ServerHealth},
+    guard::{Guarded, Unreadable},
+};
 use tollgate_proto::{Kind, discovery::v1};
 
 fn key(spec: Value) -> Value {

@@ -1,7 +1,7 @@
 //! A cluster that is made up: objects, gateways, and a leader's planner.
 
 use crate::{
-    kubernetes::{Unreadable, World},
+    kubernetes::World,
     status::{
         fleet::{Fleet, SETTLE},
         plan::{Plan, Planner, outcome},
@@ -23,6 +23,7 @@ use std::{
 use tollgate_crds::{
     api::{AllowedNamespaces, McpServer, ProviderRoute, VirtualKey},
     compile::{Body, Input, Object, Problem, compile},
+    guard::Unreadable,
     stdio::StdioRules,
 };
 use tollgate_proto::{Kind, Resource, ResourceId, discovery::v1};

@@ -123,8 +123,8 @@ impl<K: Resource> Resource for Guarded<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{McpServer, VirtualKey};
     use serde_json::json;
-    use tollgate_crds::api::{McpServer, VirtualKey};
 
     fn key(spec: Value, status: Value) -> Guarded<VirtualKey> {
         Guarded::decode(json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "VirtualKey",
