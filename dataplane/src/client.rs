@@ -22,10 +22,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use tokio::sync::Semaphore;
 use tower::{BoxError, Service};
 
 /// A pooled client for HTTP/1.1 and, where TLS negotiates it, HTTP/2. Cloning shares the pool. It follows no redirects.
-pub type HttpClient = Client<HttpsConnector<Guarded>, Body>;
+pub type HttpClient = Client<Timed<HttpsConnector<Guarded>>, Body>;
 
 /// Which addresses an upstream may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -92,6 +93,20 @@ pub struct Guarded {
     reach: Reach,
 }
 
+/// Connects within a time: name resolution, TCP and TLS together. A server that accepts and then says nothing is one that cannot be
+/// connected to.
+#[derive(Clone)]
+pub struct Timed<C> {
+    inner: C,
+    limit: Duration,
+}
+
+/// How many names are looked up at once, each by a thread of the runtime's that nothing can call back: a name server that says
+/// nothing must leave some for files. A lookup that nobody waits for any more counts until it ends.
+static LOOKUPS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(MOST_LOOKUPS)));
+/// Half of the threads that tokio makes for such work.
+const MOST_LOOKUPS: usize = 256;
+
 /// One TLS configuration for all clients, so that they share the cache of TLS sessions.
 static TLS: LazyLock<Result<rustls::ClientConfig, rustls::Error>> = LazyLock::new(|| {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -101,7 +116,7 @@ static TLS: LazyLock<Result<rustls::ClientConfig, rustls::Error>> = LazyLock::ne
         .with_no_client_auth())
 });
 
-/// A client that gives up connecting after `connect_timeout` (name resolution and TCP) and connects only within `reach`. Trusts the
+/// A client that gives up connecting after `connect_timeout` (name resolution, TCP and TLS) and connects only within `reach`. Trusts the
 /// public web's roots; `http` and `https`.
 ///
 /// # Errors
@@ -114,7 +129,7 @@ pub fn http_client(connect_timeout: Duration, reach: Reach) -> Result<HttpClient
         .enable_http1()
         .enable_http2()
         .wrap_connector(Guarded::new(connect_timeout, reach, &KEEP_ALIVE));
-    Ok(pool(&KEEP_ALIVE).build(connector))
+    Ok(pool(&KEEP_ALIVE).build(Timed::new(connector, connect_timeout)))
 }
 
 /// A client's settings: its pool, and HTTP/2's questions to a silent peer.
@@ -186,8 +201,17 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (asked, reach) = (self.inner.call(name.clone()), self.reach);
-        Box::pin(async move { Ok(within(reach, name.as_str(), asked.await?)?.into_iter()) })
+        let (mut inner, reach) = (self.inner.clone(), self.reach);
+        Box::pin(async move {
+            let host = name.clone();
+            let permit = LOOKUPS.clone().acquire_owned().await?;
+            let asked = tokio::spawn(async move {
+                let found = inner.call(name).await;
+                drop(permit);
+                found
+            });
+            Ok(within(reach, host.as_str(), asked.await??)?.into_iter())
+        })
     }
 }
 
@@ -248,6 +272,45 @@ impl Service<Uri> for Guarded {
         }
         let connecting = self.tcp.call(uri);
         Box::pin(async move { Ok(connecting.await?) })
+    }
+}
+
+// === impl Timed ===
+
+impl<C> Timed<C> {
+    /// `inner`, given up after `limit`.
+    pub(crate) fn new(inner: C, limit: Duration) -> Self {
+        Timed { inner, limit }
+    }
+}
+
+impl<C> Service<Uri> for Timed<C>
+where
+    C: Service<Uri, Error = BoxError>,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, limit) = (self.inner.call(uri), self.limit);
+        Box::pin(async move {
+            match tokio::time::timeout(limit, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(format!("no connection within {limit:?}").into()),
+            }
+        })
+    }
+}
+
+impl<C> std::fmt::Debug for Timed<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Timed").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 

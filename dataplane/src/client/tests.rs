@@ -135,3 +135,18 @@ async fn a_refused_connection_is_an_error_and_not_a_panic() {
     let request = http::Request::get(format!("http://{address}/")).body(empty()).unwrap();
     assert!(client.request(request).await.unwrap_err().is_connect());
 }
+
+/// A load balancer whose backends are gone accepts, and says nothing.
+#[tokio::test]
+async fn a_server_that_accepts_and_never_speaks_tls_cannot_be_connected_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let client = http_client(Duration::from_millis(300), Reach::Private).unwrap();
+    let asked = client.request(Request::get(&url).body(empty()).unwrap());
+    let error = tokio::time::timeout(BOUND, asked).await.expect("it is given up").unwrap_err();
+    assert!(error.is_connect(), "nothing has left: {error:?}");
+    assert!(
+        error.source().is_some_and(|e| e.to_string().contains("no connection within 300ms")),
+        "{error:?}"
+    );
+}

@@ -272,16 +272,51 @@ impl Insert for RootedRow<'_> {
     }
 }
 
+/// The most that one number of a row of [`SpendRow`] may become: a million dollars an hour. A tenant's own upstream and prices can say
+/// what they like; sums over years of such rows are numbers still.
+const MOST: i64 = 1_000_000_000_000_000;
+
+/// `column = column + what is inserted`, at most [`MOST`]; both databases know `CASE`.
+macro_rules! added {
+    ($column:literal) => {
+        concat!(
+            $column,
+            " = CASE WHEN spend.",
+            $column,
+            " > 1000000000000000 - excluded.",
+            $column,
+            " ",
+            "THEN 1000000000000000 ELSE spend.",
+            $column,
+            " + excluded.",
+            $column,
+            " END"
+        )
+    };
+}
+
 impl Insert for SpendRow {
     const HEAD: &'static str = "INSERT INTO spend (hour, kind, tree, name, requests, failed, unpriced, \
         input, cache_read, cache_write, output, cost) VALUES ";
     const COLUMNS: usize = 12;
-    const TAIL: &'static str = " ON CONFLICT (hour, kind, tree, name) DO UPDATE SET \
-        requests = spend.requests + excluded.requests, failed = spend.failed + excluded.failed, \
-        unpriced = spend.unpriced + excluded.unpriced, input = spend.input + excluded.input, \
-        cache_read = spend.cache_read + excluded.cache_read, \
-        cache_write = spend.cache_write + excluded.cache_write, \
-        output = spend.output + excluded.output, cost = spend.cost + excluded.cost";
+    const TAIL: &'static str = concat!(
+        " ON CONFLICT (hour, kind, tree, name) DO UPDATE SET ",
+        added!("requests"),
+        ", ",
+        added!("failed"),
+        ", ",
+        added!("unpriced"),
+        ", ",
+        added!("input"),
+        ", ",
+        added!("cache_read"),
+        ", ",
+        added!("cache_write"),
+        ", ",
+        added!("output"),
+        ", ",
+        added!("cost"),
+    );
 
     fn bind(&self, to: &mut Sql) {
         to.value(self.slot.hour)
@@ -289,7 +324,7 @@ impl Insert for SpendRow {
             .value(self.slot.tree)
             .value(&*self.slot.name);
         self.spent.amounts().into_iter().for_each(|amount| {
-            to.value(amount);
+            to.value(amount.clamp(-MOST, MOST));
         });
     }
 }

@@ -1,12 +1,10 @@
 //! Connections to one gateway's address, with TLS in the name of the Service: a pod's certificate has no pod's address in it.
 
 use super::held::Held;
-use crate::client::{KEEP_ALIVE, pool};
+use crate::client::{KEEP_ALIVE, Timed, pool};
 use arc_swap::ArcSwap;
 use http::Uri;
-use hyper_rustls::{
-    ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream,
-};
+use hyper_rustls::{ConfigBuilderExt, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::Client, rt::TokioIo};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -23,7 +21,7 @@ use std::{
     time::Duration,
 };
 use tokio::net::TcpStream;
-use tower::{BoxError, Service};
+use tower::Service;
 
 /// How long connecting may take, TLS included: another gateway is a better answer than a long wait.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -31,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 const MAX_IDLE: usize = 4;
 
 /// A pooled client of one gateway.
-pub(super) type GatewayClient = Client<Timed, Held>;
+pub(super) type GatewayClient = Client<Timed<HttpsConnector<Fixed>>, Held>;
 
 /// Whose certificates are taken, and in which name.
 #[derive(Debug)]
@@ -71,10 +69,6 @@ pub(super) enum TrustError {
 /// Connects to one address, whatever the URI says.
 #[derive(Debug, Clone)]
 pub(super) struct Fixed(SocketAddr);
-
-/// The same with TLS, within a deadline.
-#[derive(Clone)]
-pub(super) struct Timed(HttpsConnector<Fixed>);
 
 // === impl Trust ===
 
@@ -136,7 +130,7 @@ impl Trust {
             None => builder,
         };
         let connector = builder.enable_http1().enable_http2().wrap_connector(Fixed(address));
-        pool(&KEEP_ALIVE).pool_max_idle_per_host(MAX_IDLE).build(Timed(connector))
+        pool(&KEEP_ALIVE).pool_max_idle_per_host(MAX_IDLE).build(Timed::new(connector, CONNECT))
     }
 }
 
@@ -173,33 +167,5 @@ impl Service<Uri> for Fixed {
             KEEP_ALIVE.set_on(&stream)?;
             Ok(TokioIo::new(stream))
         })
-    }
-}
-
-// === impl Timed ===
-
-impl Service<Uri> for Timed {
-    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
-        Box::pin(async move {
-            match tokio::time::timeout(CONNECT, connecting).await {
-                Ok(connected) => connected,
-                Err(_) => Err(format!("no connection within {CONNECT:?}").into()),
-            }
-        })
-    }
-}
-
-impl std::fmt::Debug for Timed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Timed")
     }
 }

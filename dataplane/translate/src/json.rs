@@ -93,6 +93,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
 
 // === impl Num ===
 
+/// The largest number that is believed: a million times what a model can read or write. An upstream may say what it likes, and sums
+/// are kept in 64 bits.
+const MOST: u64 = 1 << 40;
+
 impl Num {
     /// The number; zero when absent.
     pub(crate) fn get(self) -> u64 {
@@ -109,13 +113,13 @@ impl<'de> Deserialize<'de> for Num {
                 f.write_str("a number")
             }
             fn visit_u64<E>(self, number: u64) -> Result<Num, E> {
-                Ok(Num(Some(number)))
+                Ok(Num(Some(number.min(MOST))))
             }
             fn visit_i64<E>(self, number: i64) -> Result<Num, E> {
-                Ok(Num(Some(u64::try_from(number).unwrap_or(0))))
+                Ok(Num(Some(u64::try_from(number).unwrap_or(0).min(MOST))))
             }
             fn visit_f64<E>(self, number: f64) -> Result<Num, E> {
-                Ok(Num(Some(number as u64))) // saturates; a negative number is 0
+                Ok(Num(Some((number as u64).min(MOST)))) // saturates; a negative number is 0
             }
             absent!(bool str null seq map);
         }

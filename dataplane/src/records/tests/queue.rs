@@ -2,6 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 on_both!(
+    absurd_numbers_are_sums_still,
     a_full_queue_drops_content_then_spills_and_loses_no_money,
     an_id_is_stored_and_charged_once,
     a_spill_file_of_an_earlier_process_is_replayed_once,
@@ -84,26 +85,44 @@ async fn a_spill_file_of_an_earlier_process_is_replayed_once(place: &Place) {
     );
 }
 
-/// An upstream that tells absurd numbers: their sum does not fit, and nobody else's record may wait for that.
+fn absurd(key: &str) -> Record {
+    let mut record = model(key, AT, "a", "b");
+    let RecordKind::Model(model) = &mut record.kind else { panic!("a model record") };
+    model.usage = Some(Usage { input: i64::MAX as u64, ..Usage::default() });
+    model.cost = Some(u64::MAX);
+    record
+}
+
+/// An upstream that tells absurd numbers costs nobody his content, and its sums can be read.
+async fn absurd_numbers_are_sums_still(place: &Place) {
+    let (recorder, store) = place.open().await;
+    for _ in 0..3 {
+        recorder.submit(absurd("eng/mallory"));
+        recorder.submit(model("eng/alice", AT, "a", "b"));
+        recorder.flush().await;
+    }
+    let counts = recorder.counts();
+    assert_eq!((counts.written, counts.spilled, counts.content_dropped, counts.lost), (6, 0, 0, 0));
+    let spend = store.spend(&Viewer::All, Period::last(AT, 72, 0), None).await.unwrap();
+    assert_eq!((spend.total.requests, spend.by_key.len()), (6, 2));
+    assert_eq!(spend.by_key[0].sum.cost, 1_000_000_000_000_000, "the most that is believed of an hour");
+}
+
+/// Nobody else's record may wait for one that the database refuses.
 #[tokio::test]
 async fn what_the_database_refuses_is_set_aside_and_the_others_are_written() {
     let place = Place::postgres();
     let line = |record: &Record| serde_json::to_string(&entry::Entry::take(&mut record.clone())).unwrap();
-    let absurd = || {
-        let mut record = model("eng/mallory", AT, "a", "b");
-        let RecordKind::Model(model) = &mut record.kind else { panic!("a model record") };
-        model.usage = Some(Usage { input: i64::MAX as u64, ..Usage::default() });
-        record
-    };
     let spill = |records: &[Record]| {
         let text: String = records.iter().map(|record| line(record) + "\n").collect();
         std::fs::write(place.folder().join("spill.jsonl"), text).unwrap();
     };
-    spill(&[absurd()]);
     drop(place.open().await);
+    place.execute("ALTER TABLE records ADD CHECK (input < 1000000)").await;
+    let absurd = || absurd("eng/mallory");
     spill(&[model("eng/alice", AT, "a", "b"), absurd(), model("eng/bob", AT, "a", "b")]);
     let (recorder, _store) = place.open().await;
-    assert_eq!(place.count("SELECT COUNT(*) FROM records WHERE NOT input > 1000").await, 2);
+    assert_eq!(place.count("SELECT COUNT(*) FROM records").await, 2);
     assert_eq!(recorder.counts().lost, 1);
     let refused = std::fs::read_to_string(place.folder().join("refused.jsonl")).unwrap();
     assert!(refused.lines().count() == 1 && refused.contains("eng/mallory") && !refused.contains("alice"));
