@@ -1,4 +1,4 @@
-# Tollgate. `make` alone lists what there is. Only Rust is needed; the tests install their own tools (e2e/tools/install).
+# Tollgate. `make` alone lists what there is. Rust and a C compiler are needed, for the tests Go too; they install all else (e2e/tools/install).
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

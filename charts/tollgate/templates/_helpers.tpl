@@ -170,7 +170,7 @@ topologySpreadConstraints:
 {{- if and $values.external.urlKey (not $values.external.existingSecret) }}
 {{- fail (printf "%s: %s.external.urlKey needs %s.external.existingSecret" $store $store $store) }}
 {{- end }}
-{{- if regexMatch "^[a-z+-]+://[^/@]*:[^/@]+@" $values.external.url }}
+{{- if or (regexMatch "^[a-z+-]+://[^@?]*:[^@?]+@" $values.external.url) (regexMatch "[?&](password|pass|pwd)=" $values.external.url) }}
 {{- fail (printf "%s: %s.external.url holds a password, which would stand in the pod's specification; put it into a Secret and name that in %s.external.existingSecret" $store $store $store) }}
 {{- end }}
 {{- end }}
@@ -192,13 +192,12 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 {{- range $flag := list "--log-json" "--redis" "--postgres" }}
-{{- if or (has $flag $.Values.gateway.extraArgs) (and (eq $flag "--log-json") (has $flag $.Values.operator.extraArgs)) }}
+{{- $given := or (ne $flag "--log-json") $.Values.telemetry.logJson }}
+{{- if and $given (or (has $flag $.Values.gateway.extraArgs) (and (eq $flag "--log-json") (has $flag $.Values.operator.extraArgs))) }}
 {{- fail (printf "extraArgs: %s is given by the chart (telemetry.logJson, redis, postgres)" $flag) }}
 {{- end }}
 {{- end }}
-{{- if .Values.rootKeyPolicy.enabled }}
 {{- include "tollgate.alone" . }}
-{{- end }}
 {{- if gt (int .Values.gateway.autoscaling.minReplicas) (int .Values.gateway.autoscaling.maxReplicas) }}
 {{- fail "gateway.autoscaling: minReplicas is above maxReplicas" }}
 {{- end }}
@@ -213,9 +212,9 @@ topologySpreadConstraints:
 {{- /* Two installations that read the same namespaces would forbid each other's keys and write each other's statuses. Helm sees
 the cluster only while it installs. */}}
 {{- define "tollgate.alone" -}}
-{{- range $policy := (lookup "admissionregistration.k8s.io/v1" "ValidatingAdmissionPolicy" "" "").items }}
-{{- $labels := $policy.metadata.labels | default dict }}
-{{- $annotations := $policy.metadata.annotations | default dict }}
+{{- range $role := (lookup "rbac.authorization.k8s.io/v1" "ClusterRole" "" "").items }}
+{{- $labels := $role.metadata.labels | default dict }}
+{{- $annotations := $role.metadata.annotations | default dict }}
 {{- if and (eq (get $labels "app.kubernetes.io/name") "tollgate") (get $annotations "tollgate.dev/watches") }}
 {{- $theirs := splitList "," (get $annotations "tollgate.dev/watches") }}
 {{- $other := printf "%s/%s" (get $annotations "meta.helm.sh/release-namespace") (get $annotations "meta.helm.sh/release-name") }}
