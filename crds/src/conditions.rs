@@ -59,6 +59,8 @@ pub mod reasons {
     pub const TOOL_NOT_FOUND: &str = "ToolNotFound";
     /// `ResolvedRefs`: a provider takes no requests without a credential, and the backend names none.
     pub const CREDENTIALS_MISSING: &str = "CredentialsMissing";
+    /// `ResolvedRefs`: a model of the route is served by none of its backends.
+    pub const NOT_SERVED: &str = "NotServed";
     /// `ResolvedRefs`: nothing here runs the server's command.
     pub const NOT_RUN: &str = "NotRun";
 
@@ -79,7 +81,7 @@ pub mod reasons {
     pub const EXPIRED: &str = "Expired";
 
     /// All of them.
-    pub const ALL: [&str; 26] = [
+    pub const ALL: [&str; 27] = [
         ACCEPTED,
         INVALID,
         NOT_SUPPORTED,
@@ -98,6 +100,7 @@ pub mod reasons {
         SERVER_NOT_FOUND,
         TOOL_NOT_FOUND,
         CREDENTIALS_MISSING,
+        NOT_SERVED,
         NOT_RUN,
         PROGRAMMED,
         PENDING,

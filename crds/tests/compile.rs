@@ -16,6 +16,8 @@ mod platforms;
 mod properties;
 #[path = "compile/remedies.rs"]
 mod remedies;
+#[path = "compile/schema.rs"]
+mod schema;
 
 use tollgate_crds::{
     compile::{Compiled, Input, Options, compile},

@@ -2,6 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
+use serde_json::json;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// The namespaces that may use an object: `Same`, `All`, or `{selector: {matchLabels: …}}` over the labels of namespaces.
@@ -148,6 +149,7 @@ impl JsonSchema for AllowedNamespaces {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"selector": selector()},
             "anyOf": [
                 {"enum": ["Same", "All"]},
                 {
@@ -161,6 +163,59 @@ impl JsonSchema for AllowedNamespaces {
             ],
         })
     }
+}
+
+/// The schema of `NamespaceSelector`. A field that it does not know is kept, so that the number of fields gives it away and it is
+/// refused: dropped, it would leave the empty selector behind, which takes every namespace.
+fn selector() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "description": "Labels of the namespaces; all of it must match, and `{}` matches every namespace.",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "anyOf": [
+            {"maxProperties": 0},
+            {"required": ["matchLabels"], "maxProperties": 1},
+            {"required": ["matchExpressions"], "maxProperties": 1},
+            {"required": ["matchLabels", "matchExpressions"], "maxProperties": 2},
+        ],
+        "properties": {
+            "matchLabels": {
+                "type": "object",
+                "description": "Labels that the namespace must have, with these values.",
+                "maxProperties": 64,
+                "additionalProperties": {"type": "string", "maxLength": 63},
+            },
+            "matchExpressions": {
+                "type": "array",
+                "description": "Further requirements on labels.",
+                "maxItems": 64,
+                "x-kubernetes-list-type": "atomic",
+                "items": requirement(),
+            },
+        },
+    })
+}
+
+fn requirement() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "required": ["key", "operator"],
+        "properties": {
+            "key": {"type": "string", "description": "The name of the label.", "minLength": 1, "maxLength": 317},
+            "operator": {
+                "type": "string",
+                "description": "How its value relates to `values`.",
+                "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+            },
+            "values": {
+                "type": "array",
+                "description": "The values of `In` and `NotIn`; empty for the others.",
+                "maxItems": 64,
+                "x-kubernetes-list-type": "atomic",
+                "items": {"type": "string", "maxLength": 63},
+            },
+        },
+    })
 }
 
 #[cfg(test)]

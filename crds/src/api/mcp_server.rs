@@ -1,6 +1,9 @@
 //! `McpServer`: tools.
 
-use super::{AllowedNamespaces, SecretKeyRef, Span, Usd, is_default, refs::URL};
+use super::{
+    AllowedNamespaces, SecretKeyRef, Span, Usd, is_default,
+    refs::{PATTERN, URL},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -127,7 +130,11 @@ pub struct Sse {
 }
 
 /// A server that speaks over standard input and output.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.command) && self.command.size() > 0")
+        .message("command is missing: the bridge in the server's pod starts it, and cannot know the image's own")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stdio {
     /// Container image of the server. The operator's configuration says which images are allowed.
@@ -188,7 +195,8 @@ pub struct AuthHeader {
     #[x_kube(
         validation = Rule::new(
             "!(self.lowerAscii() in ['host', 'content-length', 'content-type', 'transfer-encoding', 'connection', \
-             'upgrade', 'te', 'trailer', 'accept', 'mcp-session-id', 'mcp-protocol-version', 'last-event-id'])"
+             'upgrade', 'te', 'trailer', 'accept', 'mcp-session-id', 'mcp-protocol-version', 'last-event-id', \
+             'content-encoding', 'keep-alive'])"
         )
         .message("HTTP or MCP itself uses this header: name one that authenticates, such as Authorization")
     )]
@@ -205,7 +213,7 @@ pub struct ServerTools {
     /// Patterns of the tools that exist at all, such as `read_*`. All when left out. What a key may use of them is said by the
     /// key.
     #[serde(default = "all")]
-    #[schemars(length(max = 256), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 128), regex(pattern = PATTERN)))]
     pub allow: Vec<String>,
     /// What happens when the definition of a tool changes. `None`: nothing. `Warn`: the status says so. `TrustOnFirstUse`: the
     /// changed tool is in quarantine until somebody accepts it. `Strict`: so is every new one. This version does not pin:
@@ -265,7 +273,15 @@ pub enum NamingMode {
 }
 
 /// Deadlines of a server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "(!has(self.connect) || self.connect.matches('[1-9]')) && \
+         (!has(self.list) || self.list.matches('[1-9]')) && \
+         (!has(self.call) || self.call.matches('[1-9]'))"
+    )
+    .message("a timeout is longer than zero, such as 5s")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServerTimeouts {
     /// To connect to the server. 5s when left out.

@@ -7,7 +7,12 @@ pub use backend::{
     ProviderKind, VertexAi,
 };
 
-use super::{AllowedNamespaces, Span, Usd, is_default, virtual_key::ModelName};
+use super::{
+    AllowedNamespaces, Span, Usd, is_default,
+    quantity::TokenPrice,
+    refs::{MODEL_NAME, PATTERN},
+    virtual_key::ModelName,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -90,11 +95,11 @@ pub struct ProviderRouteSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteModel {
     /// The name that clients use after `route/`, or a pattern such as `claude-*`.
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), regex(pattern = PATTERN))]
     pub name: String,
     /// The upstream's name of the model, such as an Azure deployment. The client's name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), regex(pattern = MODEL_NAME))]
     pub upstream_name: Option<String>,
     /// Prices that replace the built-in catalogue's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,17 +119,22 @@ pub struct RouteModel {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelPrice {
     /// US dollars for a million input tokens, such as `3`.
+    #[schemars(with = "TokenPrice")]
     pub input: Usd,
     /// US dollars for a million output tokens (reasoning included), such as `15`.
+    #[schemars(with = "TokenPrice")]
     pub output: Usd,
     /// US dollars for a million input tokens read from a cache. The price of input when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TokenPrice>")]
     pub cache_read: Option<Usd>,
     /// US dollars for a million input tokens written to a cache of 5 minutes. The price of input when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TokenPrice>")]
     pub cache_write: Option<Usd>,
     /// US dollars for a million input tokens written to a cache of one hour. The price of `cacheWrite` when left out.
     #[serde(default, rename = "cacheWrite1h", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TokenPrice>")]
     pub cache_write_1h: Option<Usd>,
     /// US dollars for one web search by the provider. 0 when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,17 +157,22 @@ pub struct PriceTier {
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub above_input_tokens: u64,
     /// US dollars for a million input tokens.
+    #[schemars(with = "TokenPrice")]
     pub input: Usd,
     /// US dollars for a million output tokens.
+    #[schemars(with = "TokenPrice")]
     pub output: Usd,
     /// US dollars for a million input tokens read from a cache. The tier's price of input when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TokenPrice>")]
     pub cache_read: Option<Usd>,
     /// US dollars for a million input tokens written to a cache of 5 minutes. The tier's price of input when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TokenPrice>")]
     pub cache_write: Option<Usd>,
     /// US dollars for a million input tokens written to a cache of one hour. The tier's `cacheWrite` when left out.
     #[serde(default, rename = "cacheWrite1h", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<TokenPrice>")]
     pub cache_write_1h: Option<Usd>,
 }
 
@@ -188,7 +203,15 @@ pub enum RetryOn {
 }
 
 /// Deadlines of a route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "(!has(self.connect) || self.connect.matches('[1-9]')) && \
+         (!has(self.firstByte) || self.firstByte.matches('[1-9]')) && \
+         (!has(self.idle) || self.idle.matches('[1-9]'))"
+    )
+    .message("a timeout is longer than zero, such as 2s")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteTimeouts {
     /// To connect to a backend. 2s when left out.
@@ -204,7 +227,13 @@ pub struct RouteTimeouts {
 }
 
 /// When a failing backend is left alone for a while.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "(!has(self.ejectFor) || self.ejectFor.matches('[1-9]'))"
+    )
+    .message("ejectFor is longer than zero, such as 30s")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Health {
     /// Failures in a row after which the backend is left alone. 5 when left out.

@@ -16,6 +16,11 @@ pub struct Span(pub String);
 #[serde(transparent)]
 pub struct Usd(pub String);
 
+/// The schema of a price for a million tokens: an amount of US dollars of which a single token's part is whole nano-USD. It is a type
+/// for the schema only: the values are `Usd`.
+#[derive(Debug)]
+pub(crate) enum TokenPrice {}
+
 /// A duration or an amount that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
@@ -39,6 +44,8 @@ pub enum QuantityError {
 
 /// Nano-USD in a US dollar.
 const NANOS: u64 = 1_000_000_000;
+/// Amounts of US dollars as the API server knows them.
+const USD: &str = r"^[0-9]{1,9}(\.[0-9]{1,9})?$";
 /// Digits before the point: 10^9 USD in nano-USD is a tenth of what a `u64` holds.
 const USD_DIGITS: usize = 9;
 /// No duration in a manifest is longer.
@@ -108,7 +115,8 @@ impl JsonSchema for Span {
             "type": "string",
             "minLength": 2,
             "maxLength": 32,
-            "pattern": r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
+            // So many digits that the sum is less than 100 years.
+            "pattern": r"^(([0-9]{1,4}|[12][0-9]{4})d)?([0-9]{1,5}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?([0-9]{1,10}ms)?$",
         })
     }
 }
@@ -163,7 +171,32 @@ impl JsonSchema for Usd {
             "type": "string",
             "minLength": 1,
             "maxLength": 19,
-            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$",
+            "pattern": USD,
+        })
+    }
+}
+
+// === impl TokenPrice ===
+
+impl JsonSchema for TokenPrice {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "TokenPrice".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 19,
+            "pattern": USD,
+            "x-kubernetes-validations": [{
+                "rule": "!self.matches('[.][0-9]{3}[0-9]*[1-9]')",
+                "message": "a price for a million tokens has at most three decimals, such as 0.075",
+            }],
         })
     }
 }

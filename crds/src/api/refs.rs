@@ -44,4 +44,16 @@ pub(crate) const DNS_LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Names of objects.
 pub(crate) const DNS_SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// `http` or `https`, host, optional port, optional path; no user, query or fragment.
-pub(crate) const URL: &str = r"^https?://[^\s/?#@]+(/[^\s?#]*)?$";
+pub(crate) const URL: &str = concat!(
+    r"^https?://([-._0-9A-Za-z]+|\[[0-9A-Fa-f:.]+\])",
+    r"(:([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?",
+    r"(/[^\p{Z}\p{Cc}?#]*)?$"
+);
+/// Patterns over names: no blanks, and of all signs that mean something elsewhere only `*`.
+pub(crate) const PATTERN: &str = r"^[^\p{Z}\p{Cc}?{}\[\]\\]+$";
+/// The name of one model: no pattern, and no slash at its ends.
+pub(crate) const MODEL_NAME: &str =
+    r"^[^\p{Z}\p{Cc}?*/{}\[\]\\]([^\p{Z}\p{Cc}?*{}\[\]\\]*[^\p{Z}\p{Cc}?*/{}\[\]\\])?$";
+/// RFC 3339, of which `format: date-time` lets pass what nobody else can read: any sign before the fraction, a fraction of any length,
+/// offsets of more than a day, and the last year, which ends too late for clocks that count from 1970.
+pub(crate) const TIME: &str = r"^[0-8][0-9]{3}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$";

@@ -6,7 +6,7 @@ pub use status::{BudgetStatus, TokenState, TokenStatus, Unit, VirtualKeyStatus};
 
 use super::{
     AllowedNamespaces, ObjectRef, ProviderKind, SecretSource, Span, Usd, is_default,
-    refs::{DNS_LABEL, DNS_SUBDOMAIN},
+    refs::{DNS_LABEL, DNS_SUBDOMAIN, MODEL_NAME, PATTERN, TIME},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -153,8 +153,10 @@ pub struct VirtualKeySpec {
     /// What is kept of prompts and answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logging: Option<Logging>,
-    /// The key is refused from then on (RFC 3339, such as `2027-01-01T00:00:00Z`), and so are its children.
+    /// The key is refused from then on (RFC 3339, such as `2027-01-01T00:00:00Z`), and so are its children. Before the year 9000: a
+    /// key that never expires does without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = TIME, "maxLength" = 64))]
     pub expires_at: Option<Time>,
     /// The key is refused, and so are its children. Running streams end within seconds.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -176,18 +178,20 @@ pub struct ServiceAccountRef {
     validation = Rule::new("!has(self.allow) || self.allow.all(p, p.contains('/') || p.startsWith('*'))")
         .message("a pattern in allow is route/model, such as anthropic/* or azure/gpt-5"),
     validation = Rule::new("!has(self.deny) || self.deny.all(p, p.contains('/') || p.startsWith('*'))")
-        .message("a pattern in deny is route/model, such as */o3-pro")
+        .message("a pattern in deny is route/model, such as */o3-pro"),
+    validation = Rule::new("!has(self.aliases) || self.aliases.all(a, !(self.aliases[a] in self.aliases))")
+        .message("an alias stands for a model, not for another alias")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelRules {
     /// Patterns of the models that may be used, such as `anthropic/*` or `azure/gpt-5`. When left out, a key may use none
     /// and a team passes on what its parents allow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128), inner(length(min = 1, max = 256)))]
+    #[schemars(length(max = 128), inner(length(min = 1, max = 256), regex(pattern = PATTERN)))]
     pub allow: Option<Vec<String>>,
     /// Patterns of models that are refused although `allow` names them, such as `*/o3-pro`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128), inner(length(min = 1, max = 256)))]
+    #[schemars(length(max = 128), inner(length(min = 1, max = 256), regex(pattern = PATTERN)))]
     pub deny: Vec<String>,
     /// Names that the key may use in place of others, such as `fast: openai/gpt-5-mini`. Looked up once, before everything
     /// else; the model behind an alias must be allowed like any other.
@@ -199,7 +203,7 @@ pub struct ModelRules {
 /// A model by name: `route/model`, or a bare name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct ModelName(#[schemars(length(min = 1, max = 256))] pub String);
+pub struct ModelName(#[schemars(length(min = 1, max = 256), regex(pattern = MODEL_NAME))] pub String);
 
 /// Where requests may go.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -213,7 +217,7 @@ pub struct ProviderRules {
     /// Patterns over the `region` of a route's backends, such as `eu-*`. A backend without a region does not match. Any when
     /// left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63), regex(pattern = PATTERN)))]
     pub regions: Option<Vec<String>>,
 }
 
@@ -226,8 +230,15 @@ pub struct ProviderRules {
         .message("a budget has exactly one of period (such as Month) and rolling (such as 24h)"),
     validation = Rule::new("!has(self.timeZone) || has(self.period)")
         .message("timeZone goes with period: a rolling window has no calendar"),
-    validation = Rule::new("!has(self.rolling) || !self.rolling.matches('^(0+[a-z]+)+$')")
-        .message("rolling is longer than zero, such as 24h"),
+    // A zone that the API server does not know is an error, which refuses as well.
+    validation = Rule::new(
+        "!has(self.timeZone) || self.timeZone != 'Local' && timestamp('2026-01-01T00:00:00Z').getFullYear(self.timeZone) > 0"
+    )
+    .message("timeZone is an IANA time zone, such as Europe/Berlin"),
+    validation = Rule::new(
+        "!has(self.rolling) || self.rolling.matches('[1-9][0-9]*([dhs]|m([^s]|$))|[1-9][0-9]{3,}ms')"
+    )
+    .message("rolling is at least a second, such as 24h"),
     validation = Rule::new("!has(self.models) || self.models.all(p, p.contains('/') || p.startsWith('*'))")
         .message("a pattern in models is route/model, such as anthropic/*")
 )]
@@ -257,7 +268,7 @@ pub struct Budget {
     pub time_zone: Option<String>,
     /// Patterns over `route/model` of the models that count against this budget. All when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256), regex(pattern = PATTERN)))]
     pub models: Option<Vec<String>>,
 }
 
@@ -354,7 +365,10 @@ pub enum NearLimit {
 /// for any run of characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("!has(self.deny) || has(self.allow) || has(self.approve)")
+    validation = Rule::new(
+        "!has(self.deny) || self.deny.size() == 0 || (has(self.allow) && self.allow.size() > 0) || \
+         (has(self.approve) && self.approve.size() > 0)"
+    )
         .message("deny takes away from allow, and allow names no tool: write allow: [\"*\"] to allow the others")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -364,15 +378,15 @@ pub struct ToolRule {
     pub server: String,
     /// Patterns of the tools that may be used. None when left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 128), inner(length(min = 1, max = 128), regex(pattern = PATTERN)))]
     pub allow: Vec<String>,
     /// Patterns of tools that are refused although `allow` names them, such as `drop_*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 128), inner(length(min = 1, max = 128), regex(pattern = PATTERN)))]
     pub deny: Vec<String>,
     /// Patterns of tools that run only after a person has approved exactly that call. Not supported yet: leave it out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 128), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 128), inner(length(min = 1, max = 128), regex(pattern = PATTERN)))]
     pub approve: Vec<String>,
     /// A call runs only when a model suggested it in an answer that came through this gateway. Not supported yet: leave it
     /// out.
@@ -397,7 +411,13 @@ pub enum ContextMode {
 }
 
 /// What is kept of prompts and answers. Along the path to the root, the least counts.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.retention) || self.retention.matches('[1-9][0-9]*([dh]|m([^s]|$))|([6-9][0-9]|[1-9][0-9]{2,})s|([6-9][0-9]{4}|[1-9][0-9]{5,})ms')"
+    )
+    .message("retention is at least a minute, such as 30d")
+)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Logging {
     /// `Full`: prompts, answers and tool calls. `Metadata`: who, when, which model, tokens, cost and status, but no content.

@@ -274,7 +274,11 @@ impl Compiler<'_, '_> {
         }
         for (alias, model) in &rules.aliases {
             let field = format!("spec.models.aliases.{alias}");
-            self.problems.checked(&field, check::model_name(alias));
+            // No schema can bound the names of a map. An odd one harms nobody: it is what clients write, and no pattern.
+            if let Err(reason) = check::model_name(alias) {
+                let told = format!("an alias is taken letter by letter: {reason}");
+                self.problems.push(Problem::reference(reasons::INVALID, &field, told));
+            }
             self.problems.checked(&field, check::model_name(&model.0));
             if rules.aliases.contains_key(&model.0) {
                 let message = format!("`{}` is an alias itself: name the model it stands for", model.0);

@@ -290,7 +290,7 @@ impl Compiler<'_, '_> {
         format!("spec.credentials {message}")
     }
 
-    /// A listed model that no backend serves would fail on every request.
+    /// A listed model that no backend serves fails on every request. No rule of the API server can say so, so the others stay in force.
     fn unserved(&mut self, models: &[RouteModel], backends: &[Backend]) {
         for (i, model) in models.iter().enumerate().filter(|(_, m)| !m.name.contains('*')) {
             let serves = |b: &Backend| {
@@ -298,7 +298,8 @@ impl Compiler<'_, '_> {
             };
             if !backends.is_empty() && !backends.iter().any(serves) {
                 let message = format!("no backend serves `{}`: see spec.backends[*].models", model.name);
-                self.problems.invalid(format!("spec.models[{i}].name"), message);
+                let field = format!("spec.models[{i}].name");
+                self.problems.push(Problem::reference(reasons::NOT_SERVED, field, message));
             }
         }
     }

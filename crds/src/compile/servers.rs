@@ -139,6 +139,11 @@ impl Compiler<'_, '_> {
     /// Whether the command may be run, and why it is off when not.
     fn stdio(&mut self, stdio: &Stdio) -> String {
         self.problems.unique("stdio.env", "name", stdio.env.iter().map(|e| e.name.as_str()));
+        if stdio.command.is_empty() {
+            let message =
+                "is missing: the bridge in the server's pod starts it, and cannot know the image's own";
+            self.problems.invalid("spec.stdio.command", message);
+        }
         let mut off = self.not_run(stdio);
         if !self.index.standalone() {
             // In a cluster kubelet gives the pod its Secrets: the operator has no business reading them.
@@ -169,20 +174,13 @@ impl Compiler<'_, '_> {
                     message,
                 ));
             }
-            if stdio.command.is_empty() {
-                let message =
-                    "is missing: the bridge in the server's pod starts it, and cannot know the image's own";
-                self.problems.invalid("spec.stdio.command", message);
-            }
             return None;
         }
-        let reason = match (&self.index.stdio().local, stdio.command.is_empty()) {
-            (None, _) => {
-                "commands are not run on this machine unless the gateway is started with --allow-local-stdio"
-            }
-            (Some(_), true) => "there is no spec.stdio.command, and images are not run on this machine",
-            (Some(_), false) => return None,
-        };
+        if self.index.stdio().local.is_some() {
+            return None;
+        }
+        let reason =
+            "commands are not run on this machine unless the gateway is started with --allow-local-stdio";
         let told = format!("{reason}; the server is off");
         self.problems.push(Problem::reference(reasons::NOT_RUN, "spec.stdio", told));
         Some(reason.to_owned())

@@ -42,20 +42,33 @@ fn what_the_api_server_refuses_is_refused_in_files() {
         key("budgets: [{name: b, usd: '1', period: Day, rolling: 1h}]"),
         key("budgets: [{name: b, usd: '1', rolling: 1h, timeZone: UTC}]"),
         key("budgets: [{name: b, usd: '1', rolling: 0h0m}]"),
+        key("budgets: [{name: b, usd: '1', rolling: 500ms}]"),
+        key("models: {aliases: {a: b, b: r/c}}"),
+        key("logging: {retention: 30s}"),
+        key("tools: [{server: tools, allow: [], deny: [a]}]"),
         key("budgets: [{name: b, usd: '1', period: Day, models: [gpt-5]}]"),
         key("tools: [{server: tools, deny: [a]}]"),
         backend("openAI: {}, anthropic: {}"),
         backend("weight: 1"),
+        ("ProviderRoute", "{backends: [{name: a, openAI: {}}], timeouts: {connect: 0s}}".to_owned()),
         backend("openAICompatible: {}"),
         backend("openAI: {}, credentials: {}"),
         backend("openAI: {}, credentials: {secretRef: {name: creds, key: key}, ambient: true}"),
         ("ProviderRoute", "{backends: [{name: a, openAI: {}}], fallbacks: [{model: gpt-5}]}".to_owned()),
+        (
+            "ProviderRoute",
+            "{backends: [{name: a, openAI: {}}], models: [{name: m, price: {input: '3', output: '0.0375'}}]}"
+                .to_owned(),
+        ),
         server(""),
+        server("stdio: {image: i}"),
+        server("streamableHttp: {url: 'https://x.com'}, timeouts: {call: 0s}"),
         server("streamableHttp: {url: 'https://x.com'}, sse: {url: 'https://x.com'}"),
     ];
     let reserved =
         ["host", "Content-Length", "content-type", "transfer-encoding", "connection", "upgrade", "te"];
     specs.extend(reserved.map(header));
+    specs.extend(["content-encoding", "Keep-Alive"].map(header));
     specs
         .extend(["trailer", "accept", "mcp-session-id", "mcp-protocol-version", "last-event-id"].map(header));
     for (kind, spec) in specs {

@@ -360,7 +360,7 @@ fn a_stdio_server_runs_where_it_may() {
     let (words, wire) = outcome("{image: any, command: [serve]}", Options::STANDALONE, local.clone());
     assert_eq!((words, wire), (vec![], Some(("http://127.0.0.1:7/n/db/mcp".into(), String::new()))));
     let (words, _) = outcome("{image: any}", Options::STANDALONE, local);
-    assert!(words[0].contains("ResolvedRefs NotRun spec.stdio: there is no spec.stdio.command"), "{words:?}");
+    assert!(words[0].contains("Accepted Invalid spec.stdio.command: is missing"), "{words:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 )]
 
 mod crds;
+mod edits;
 mod harness;
 mod identity;
 mod rules;

@@ -47,10 +47,23 @@ const CASES: &[Case] = &[
         "{budgets: [{name: m, usd: '1', rolling: 24h, timeZone: UTC}]}",
     ),
     Case(
-        "rolling is longer than zero, such as 24h",
+        "timeZone is an IANA time zone, such as Europe/Berlin",
         KEY,
         "a",
-        "{budgets: [{name: m, usd: '1', rolling: 0h}]}",
+        "{budgets: [{name: m, usd: '1', period: Day, timeZone: Mars/Base}]}",
+    ),
+    Case(
+        "rolling is at least a second, such as 24h",
+        KEY,
+        "a",
+        "{budgets: [{name: m, usd: '1', rolling: 500ms}]}",
+    ),
+    Case("retention is at least a minute, such as 30d", KEY, "a", "{logging: {retention: 59s}}"),
+    Case(
+        "an alias stands for a model, not for another alias",
+        KEY,
+        "a",
+        "{models: {aliases: {a: b, b: r/c}}}",
     ),
     Case(
         "a pattern in models is route/model, such as anthropic/*",
@@ -102,6 +115,24 @@ const CASES: &[Case] = &[
         "{backends: [{name: a, gemini: {}}], fallbacks: [{model: gpt-5}]}",
     ),
     Case(
+        "a price for a million tokens has at most three decimals, such as 0.075",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, gemini: {}}], models: [{name: m, price: {input: '3', output: '15', tiers: [{aboveInputTokens: 1, input: '0.0375', output: '1'}]}}]}",
+    ),
+    Case(
+        "a timeout is longer than zero, such as 2s",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, gemini: {}}], timeouts: {firstByte: 0s}}",
+    ),
+    Case(
+        "ejectFor is longer than zero, such as 30s",
+        ROUTE,
+        "a",
+        "{backends: [{name: a, gemini: {}}], health: {ejectFor: 0m}}",
+    ),
+    Case(
         "the name is the prefix of the tools' names: at most 48 letters, digits and hyphens, and no dot",
         SERVER,
         "staging.db",
@@ -112,7 +143,7 @@ const CASES: &[Case] = &[
         "auth is for servers over HTTP: give a stdio server its secrets in stdio.env",
         SERVER,
         "a",
-        "{stdio: {image: i}, auth: {header: {name: x, secretRef: {name: a, key: b}}}}",
+        "{stdio: {image: i, command: [c]}, auth: {header: {name: x, secretRef: {name: a, key: b}}}}",
     ),
     Case(
         "HTTP or MCP itself uses this header: name one that authenticates, such as Authorization",
@@ -124,7 +155,19 @@ const CASES: &[Case] = &[
         "an environment variable has exactly one of value and secretRef",
         SERVER,
         "a",
-        "{stdio: {image: i, env: [{name: A}]}}",
+        "{stdio: {image: i, command: [c], env: [{name: A}]}}",
+    ),
+    Case(
+        "command is missing: the bridge in the server's pod starts it, and cannot know the image's own",
+        SERVER,
+        "a",
+        "{stdio: {image: i}}",
+    ),
+    Case(
+        "a timeout is longer than zero, such as 5s",
+        SERVER,
+        "a",
+        "{sse: {url: 'http://a'}, timeouts: {call: 0s}}",
     ),
 ];
 

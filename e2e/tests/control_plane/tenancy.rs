@@ -78,11 +78,8 @@ async fn two_namespaces_have_a_route_of_one_name_each() {
         if conditions.contains("PlatformNamespacesOnly") { Ok(()) } else { Err(conditions) }
     })
     .await;
-    let refused = route(
-        "shared",
-        &installation.provider.url(),
-        "models: [{name: a, price: {input: \"0.00001\", output: \"1\"}}]",
-    );
+    // What the API server cannot know: that these brackets hold no address.
+    let refused = route("shared", "http://[1:2:3]", "");
     installation.apply_in(&red, &refused).await.unwrap();
     let answers = installation.every_gateway("user", "shared/claude-sonnet-4-5", 503).await;
     assert!(answers[0].text().contains("is not accepted"), "{}", answers[0].text());

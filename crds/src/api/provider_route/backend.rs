@@ -2,7 +2,7 @@
 
 use crate::api::{
     SecretKeyRef, is_default,
-    refs::{DNS_LABEL, URL},
+    refs::{DNS_LABEL, PATTERN, URL},
 };
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -39,7 +39,7 @@ pub struct Backend {
     pub name: String,
     /// Patterns of the route's models that this backend serves, such as `gpt-*`. All when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 256), regex(pattern = PATTERN)))]
     pub models: Option<Vec<String>>,
     /// The Anthropic API (Messages).
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -104,7 +104,9 @@ const ALIASES: &[Row] = &[
     ),
     (
         "{models: {aliases: {'f*': good/a}}}",
-        &["Accepted Invalid spec.models.aliases.f*: `f*` must be the name of one model"],
+        &[
+            "ResolvedRefs Invalid spec.models.aliases.f*: an alias is taken letter by letter: `f*` must be the name of one model",
+        ],
     ),
     (
         "{models: {aliases: {a: b, b: good/c}}}",

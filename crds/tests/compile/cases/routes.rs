@@ -70,7 +70,7 @@ const MODELS: &[Row] = &[
     ),
     (
         "{models: [{name: gpt-5}], backends: [{name: a, openAI: {}, models: ['claude-*']}]}",
-        &["Accepted Invalid spec.models[0].name: no backend serves `gpt-5`"],
+        &["ResolvedRefs NotServed spec.models[0].name: no backend serves `gpt-5`"],
     ),
     ("{models: [{name: 'a-gpt-5b'}], backends: [{name: a, openAI: {}, models: ['a*gpt*b']}]}", &[]),
     (

@@ -13,7 +13,10 @@ const TRANSPORTS: &[Row] = &[
             "Accepted Invalid spec: names several transports: streamableHttp, sse",
         ],
     ),
-    ("{stdio: {image: example/mcp}}", &["ResolvedRefs NotRun spec.stdio: commands are not run"]),
+    (
+        "{stdio: {image: example/mcp, command: [mcp]}}",
+        &["ResolvedRefs NotRun spec.stdio: commands are not run"],
+    ),
     (
         "{streamableHttp: {url: mcp.example.com}}",
         &["Accepted Invalid spec.streamableHttp.url: `mcp.example.com` must begin"],
