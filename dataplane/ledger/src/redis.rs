@@ -200,6 +200,10 @@ impl RedisStore {
             self.link.distrust(policy.clone());
             return Err(StoreError::WrongPolicy(policy));
         }
+        let (key, args) = connect::rights(&self.options);
+        if let Some(commands) = self.run(&wire::RIGHTS, &key, &args).await?.missing() {
+            return Err(StoreError::Rights(commands));
+        }
         if self.is_founded().await? { Ok(()) } else { Err(StoreError::Emptied) }
     }
 

@@ -3,6 +3,10 @@ local id, now = arg(), clock(arg())
 if emptied() then
   return { 'emptied' }
 end
+local no = may_not_post()
+if no then
+  return no
+end
 local hold = hold_of(id)
 if not hold then
   return { 'none', 0 }

@@ -1,6 +1,7 @@
 //! Making a connection. Whatever may rotate (password, authorities) is read anew each time.
 
 use super::link::{Connection, Why};
+use super::wire::{self, Args, Reply};
 use super::{Address, Options};
 use ::redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult,
@@ -44,14 +45,30 @@ impl Maker {
             let mut connection = self.connect().await?;
             let mut command = ::redis::cmd("INFO");
             let answer = connection.answer(command.arg("memory")).await?;
-            match wrong_policy(&answer) {
-                Some(policy) => Err(Why::Policy(policy)),
+            if let Some(policy) = wrong_policy(&answer) {
+                return Err(Why::Policy(policy));
+            }
+            match self.missing_rights(&mut connection).await? {
+                Some(commands) => Err(Why::Rights(commands)),
                 None => Ok(connection),
             }
         };
         let slow = || Why::Failed(RedisError::from((ErrorKind::Io, "connecting took too long")));
         // Name, connection, login, and the question: each of them may hang.
         tokio::time::timeout(self.options.connect_timeout * 2, made).await.unwrap_or_else(|_| Err(slow()))
+    }
+
+    /// The commands that the user may not use.
+    async fn missing_rights(&self, connection: &mut Connection) -> RedisResult<Option<String>> {
+        let (key, args) = rights(&self.options);
+        let by_hash = connection.answer(&args.command(&wire::RIGHTS, false, &key)).await;
+        let answer: Value = match by_hash {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                connection.answer(&args.command(&wire::RIGHTS, true, &key)).await?
+            }
+            answer => answer?,
+        };
+        Ok(Reply::new(answer).and_then(|reply| reply.missing()))
     }
 
     async fn connect(&self) -> RedisResult<Connection> {
@@ -169,6 +186,15 @@ fn with_password(info: ConnectionInfo, secrets: &Secrets) -> ConnectionInfo {
 
 fn is_login(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+}
+
+/// The key and the arguments of the question after rights.
+pub(super) fn rights(options: &Options) -> (String, Args) {
+    let mut args = Args::default();
+    for command in wire::COMMANDS {
+        args.push(command);
+    }
+    (format!("{}:{{ledger}}:rights", options.prefix), args)
 }
 
 /// The first `maxmemory_policy` of an answer, be it of one node or of many, that is not `noeviction`.

@@ -3,6 +3,10 @@ local id, name, now, change = arg(), arg(), clock(arg()), cmsgpack.unpack(arg())
 if emptied() then
   return { 'emptied' }
 end
+local no = may_not_post('SET')
+if no then
+  return no
+end
 local once = base .. ':y:' .. id
 if call('EXISTS', once) == 1 then
   return { 'ok' }

@@ -3,6 +3,10 @@ local name, reason = arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
+local no = refused('HSET', 'HDEL', 'PEXPIRE', 'PERSIST')
+if no then
+  return no
+end
 local key = base .. ':k:' .. name
 if call('HEXISTS', key, 'm') == 0 then
   return { 'strangers', { name } }

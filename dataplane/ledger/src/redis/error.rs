@@ -28,6 +28,11 @@ pub enum StoreError {
         "Redis has maxmemory-policy {0}: it may evict counters, which would be a fresh budget; set it to noeviction"
     )]
     WrongPolicy(String),
+    /// The user of the gateways may not do all that the ledger needs.
+    #[error(
+        "Redis refused {0}: the user of the gateways lacks rights; give it those of deploy/redis/users.acl (ACL SETUSER, or ACL LOAD)"
+    )]
+    Rights(String),
     /// A limit above what a Redis script can count exactly ([`MAX_AMOUNT`](super::MAX_AMOUNT)).
     #[error(
         "budget {budget:?} of key {key}: its limit {limit} is above {}, the most that is counted exactly (9,007,199 USD)",

@@ -4,6 +4,10 @@ local now, batch, most = clock(arg()), arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
+local no = may_not_post('SET', 'SCARD', 'UNLINK', 'HLEN')
+if no then
+  return no
+end
 local dead = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':x', '-inf', text(now), 'LIMIT', 0, batch)) do
   local hold = hold_of(id)
@@ -22,16 +26,21 @@ for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':x', '-inf', text(now), 'LIMI
     call('ZREM', base .. ':x', id)
   end
 end
-local settled = 0
-for ago = 0, KEEP_SETTLED, SETTLED_EACH do
-  local key = settled_key(now - ago)
-  local count = call('SCARD', key)
-  settled = settled + count
-  if ago > 0 and count > 0 and settled > MOST_SETTLED then
-    call('UNLINK', key)
-    call('SET', base .. ':f', text(now - ago + SETTLED_EACH), 'PX', KEEP_SETTLED)
-  elseif ago <= SETTLED_EACH and count > 0 then
-    call('PEXPIRE', key, KEEP_SETTLED + 2 * SETTLED_EACH, 'NX')
+-- Only where ids come thick: older lots were looked at when they were new.
+local function count(ago)
+  return call('SCARD', settled_key(now - ago))
+end
+if count(0) + count(SETTLED_EACH) > MOST_SETTLED / 1000 then
+  local settled, forgotten = count(0), nil
+  for ago = SETTLED_EACH, KEEP_SETTLED + SETTLED_EACH, SETTLED_EACH do
+    settled = settled + count(ago)
+    if settled > MOST_SETTLED then
+      call('UNLINK', settled_key(now - ago))
+      forgotten = forgotten or (math.floor((now - ago) / SETTLED_EACH) + 1) * SETTLED_EACH
+    end
+  end
+  if forgotten then
+    call('SET', base .. ':f', text(math.max(forgotten, number(call('GET', base .. ':f')))), 'PX', KEEP_SETTLED)
   end
 end
 local server = redis.pcall('INFO', 'server')

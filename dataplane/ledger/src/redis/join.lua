@@ -4,6 +4,10 @@ local name, move = arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
+local no = refused('SET', 'HSET', 'HGETALL', 'PEXPIRE', 'PERSIST')
+if no then
+  return no
+end
 if move ~= '' and not call('SET', base .. ':j:' .. move, '1', 'NX', 'PX', DAY) then
   return { 'ok' }
 end

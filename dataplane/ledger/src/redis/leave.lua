@@ -3,6 +3,10 @@ local name, move = arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
+local no = refused('SET', 'DEL')
+if no then
+  return no
+end
 local left = base .. ':l:' .. move
 local before = call('GET', left)
 if before then

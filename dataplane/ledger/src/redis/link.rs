@@ -47,6 +47,8 @@ pub(super) enum Why {
     Failed(RedisError),
     /// The server may evict counters: its policy.
     Policy(String),
+    /// The user may not use these commands.
+    Rights(String),
 }
 
 /// A connection to where the data is.
@@ -269,7 +271,7 @@ impl Unsent {
     fn after_sending(self) -> Self {
         match self {
             Unsent::Why(Why::Failed(error)) => Unsent::Error(error),
-            Unsent::Why(Why::Policy(_)) => Unsent::Error(connecting()),
+            Unsent::Why(Why::Policy(_) | Why::Rights(_)) => Unsent::Error(connecting()),
             error => error,
         }
     }
@@ -306,6 +308,7 @@ impl From<Why> for StoreError {
                 other => other,
             },
             Why::Policy(policy) => StoreError::WrongPolicy(policy),
+            Why::Rights(commands) => StoreError::Rights(commands),
         }
     }
 }

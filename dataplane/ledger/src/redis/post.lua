@@ -1,5 +1,10 @@
 -- What ends a hold: used by the scripts that post.
 
+-- As `refused`, for all that posting takes.
+local function may_not_post(...)
+  return refused('DEL', 'ZREM', 'HMGET', 'HKEYS', 'HDEL', 'HSET', 'PEXPIRE', 'XADD', ...)
+end
+
 -- Rate::correct
 local function correct(drained, limit, charged, used, charged_at, now)
   if used > charged then

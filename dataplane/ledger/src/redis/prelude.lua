@@ -10,8 +10,8 @@
 --             e (until when it is kept), c:FIELD h:FIELD (committed and held; FIELD = u|t:START:END:BUDGET)
 --   h:ID      a hold, packed: cap, a (when), r (rate tokens), p (parts), l (levels), c i o (so far); x: ids of holds by the time
 --             at which they are dead
---   e:ID      a hold that died: "w COST IN OUT", what it was charged
---   e:N       ids that were settled, a set for each ten minutes (N of them since 1970); e:restored: those of a restored tree
+--   e:ID      a hold that died: "w COST IN OUT", what it was charged; "l …" after its late settle: what both came to
+--   e:N       ids that were settled, a set for each minute (N of them since 1970); e:restored: those of a restored tree
 --   f         what was settled before this time is forgotten, so many were they
 --   o         changes for keys that have moved to another tree since they were held
 --   restored  the tree was restored after Redis was emptied
@@ -21,7 +21,8 @@ local MAX = 9007199254740991
 local MINUTE = 60000000
 local DAY = 86400000
 local KEEP_SETTLED = 3600000 -- a settle whose answer was lost is repeated when Redis is back, and must not count twice
-local SETTLED_EACH = 600000 -- settled ids are forgotten in lots of so many ms
+local SETTLED_EACH = 60000 -- settled ids are forgotten in lots of so many ms
+local SETTLED_AHEAD = 600000 -- so far a server's clock may be behind that of the one before
 local MOST_SETTLED = 1000000 -- and the oldest lots sooner where they are more: at most about 100 MB a tree
 local KEEP_DEAD = 8 * DAY -- a gateway that was away for a week posts what is above what its dead holds were charged
 local base = KEYS[1]
@@ -76,6 +77,15 @@ local function emptied()
   return call('EXISTS', base .. ':g') == 0
 end
 
+-- An error if one of these commands may not be used. What a script changes it changes whole: so it asks before it begins.
+local function refused(...)
+  for _, command in ipairs({ ... }) do
+    if not redis.acl_check_cmd(command, base) then
+      return redis.error_reply('NOPERM ' .. command .. ' is not among the rights of this user')
+    end
+  end
+end
+
 local function hash(key)
   local flat, found = call('HGETALL', key), {}
   for i = 1, #flat, 2 do
@@ -103,8 +113,13 @@ end
 local function settled_key(now)
   return base .. ':e:' .. math.floor(now / SETTLED_EACH)
 end
+local function note_settled(id, now)
+  local key = settled_key(now)
+  call('SADD', key, id)
+  call('PEXPIRE', key, KEEP_SETTLED + SETTLED_AHEAD + 2 * SETTLED_EACH, 'NX')
+end
 local function is_settled(id, now)
-  for at = now + SETTLED_EACH, now - KEEP_SETTLED, -SETTLED_EACH do
+  for at = now + SETTLED_AHEAD, now - KEEP_SETTLED, -SETTLED_EACH do
     if call('SISMEMBER', settled_key(at), id) == 1 then
       return true
     end

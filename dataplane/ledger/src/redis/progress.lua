@@ -1,4 +1,8 @@
 -- Renews holds and notes what they used so far; neither ever goes back. For each: id, cost, input, output, expires
+local no = refused('SET', 'ZADD')
+if no then
+  return no
+end
 local missing = false
 while cursor < #ARGV do
   local id = arg()

@@ -7,6 +7,10 @@ local id, now, ttl, cap, rate_tokens, forced = arg(), clock(arg()), num(), num()
 if emptied() then
   return { 'emptied' }
 end
+local no = refused('HSET', 'PEXPIRE', 'HKEYS', 'HDEL', 'SET', 'ZADD', 'DEL')
+if no then
+  return no
+end
 local before = hold_of(id)
 if before then
   return { 'again', text(before.cap), text(now), before.p }

@@ -5,6 +5,10 @@ local most, request, record = arg(), arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
+local no = refused('HSET', 'SET', 'XADD')
+if no then
+  return no
+end
 local h = known(name)
 if not h.m then
   return { 'strangers', { name } }

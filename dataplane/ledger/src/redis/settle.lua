@@ -8,10 +8,14 @@ local most, request, record, tried = arg(), arg(), arg(), num()
 if emptied() then
   return { 'emptied' }
 end
+local no = may_not_post('SADD', 'SET', 'HEXISTS')
+if no then
+  return no
+end
 local hold = hold_of(id)
 if hold then
   local away, held_tokens, parts = finish(id, hold, used, plus(used.input, used.output), now)
-  call('SADD', settled_key(now), id)
+  note_settled(id, now)
   journal(id, 'live', used, parts, most, request, record)
   return { 'live', text(used.cost), text(used.input), text(used.output), text(held_tokens), away }
 end
@@ -19,10 +23,18 @@ end
 if is_settled(id, now) then
   return { 'again' }
 end
-local died, how = call('GET', base .. ':e:' .. id), 'unknown'
+local died, how, both = call('GET', base .. ':e:' .. id), 'unknown', nil
 if died then
-  local cost, input, output = died:match('^w (%d+) (%d+) (%d+)$')
-  used = above(used, { cost = number(cost), input = number(input), output = number(output) })
+  local kind, cost, input, output = died:match('^(%a) (%d+) (%d+) (%d+)$')
+  local charged = { cost = number(cost), input = number(input), output = number(output) }
+  both = 'l'
+  for _, of in ipairs({ 'cost', 'input', 'output' }) do
+    both = both .. ' ' .. text(math.max(used[of], charged[of]))
+  end
+  used = above(used, charged)
+  if kind == 'l' and used.cost + used.input + used.output == 0 then
+    return { 'again' }
+  end
   how = 'late'
 elseif tried and tried < math.max(now - KEEP_SETTLED, number(call('GET', base .. ':f'))) then
   -- What would tell whether it was carried out is forgotten: it was, since a charge that is counted twice is worse.
@@ -53,6 +65,10 @@ for name, change in pairs(changes) do
   end
 end
 local away = apply_all(id, changes, now)
-call('SADD', settled_key(now), id)
+if both then
+  -- It may be repeated after its id is forgotten, for as long as it is known that the hold died.
+  call('SET', base .. ':e:' .. id, both, 'KEEPTTL')
+end
+note_settled(id, now)
 journal(id, how, used, parts, most, request, record)
 return { how, text(used.cost), text(used.input), text(used.output), '0', away }

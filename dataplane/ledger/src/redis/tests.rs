@@ -10,6 +10,7 @@ mod failures;
 mod forms;
 mod hammer;
 mod real;
+mod rights;
 mod same;
 pub(crate) mod server;
 

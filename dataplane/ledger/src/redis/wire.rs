@@ -50,6 +50,35 @@ script!(RESET, late true, "prelude.lua", "post.lua", "reset.lua");
 script!(ENDED, late true, "prelude.lua", "ended.lua");
 script!(OPEN, late false, "open.lua");
 script!(HOME, late false, "home.lua");
+script!(RIGHTS, late true, "rights.lua");
+
+/// What the scripts use, and what is used beside them (but for reading and emptying streams, which is the drainer's): a gateway
+/// that lacks one of these rights uses no Redis, since it would find out in the middle of a charge.
+pub(super) const COMMANDS: [&str; 23] = [
+    "get",
+    "set",
+    "del",
+    "exists",
+    "hget",
+    "hmget",
+    "hgetall",
+    "hset",
+    "hdel",
+    "hexists",
+    "hkeys",
+    "hlen",
+    "zadd",
+    "zrem",
+    "zrangebyscore",
+    "pexpire",
+    "persist",
+    "xadd",
+    "sadd",
+    "sismember",
+    "scard",
+    "unlink",
+    "time",
+];
 
 /// Arguments one after another in one buffer.
 #[derive(Debug, Clone, Default)]
@@ -332,6 +361,12 @@ impl Reply {
             Value::Array(items) if items.first().and_then(text).is_some() => Some(Reply(items)),
             _ => None,
         }
+    }
+
+    /// The commands that an answer of `rights.lua` names.
+    pub(super) fn missing(&self) -> Option<String> {
+        let commands: Vec<&str> = self.words(1).collect();
+        (!commands.is_empty()).then(|| commands.join(", ").to_uppercase())
     }
 
     /// The first item.

@@ -176,9 +176,12 @@ async fn a_replay_that_fails_is_repeated_until_it_succeeds() {
     granted(&store, &levels, &ask(3, 600, NOON)).await;
     server.kill();
     assert!(server.launch());
+    let patience = Patience::new();
+    while store.check().await.is_err() {
+        patience.wait("Redis is found again").await;
+    }
     // A hold is put into the order of their ends; a settle takes it out.
     server.command::<()>(&["ACL", "SETUSER", "default", "-zadd"]);
-    let patience = Patience::new();
     while entries(&store, "a/key").await.is_empty() {
         patience.wait("the settle is replayed").await;
         assert!(store.sweep(NOON).await.is_err(), "all is not well");
@@ -245,7 +248,7 @@ async fn a_charge_that_was_kept_is_posted_once() {
         assert_eq!(counted(&store, level, NOON).await, (250, 0));
     }
     // An hour and more later nobody remembers it.
-    let settled = format!("tollgate:1:{{a/root}}:e:{}", NOON / 600_000);
+    let settled = format!("tollgate:1:{{a/root}}:e:{}", NOON / 60_000);
     assert_eq!(server.command::<u64>(&["SCARD", &settled]), 1);
     assert!(server.command::<i64>(&["PTTL", &settled]) > 3_600_000, "it ends by itself, after an hour");
     server.command::<()>(&["DEL", &settled]);
@@ -257,6 +260,73 @@ async fn a_charge_that_was_kept_is_posted_once() {
     assert_eq!(again.repeat_now(late).await, 0);
     assert_eq!(counted(&again, &levels[0], late).await, (500, 0), "the one that surely was not posted is");
 }
+
+/// A settle that comes after its hold died, whose answer is lost, and which is repeated when its id is long forgotten.
+#[tokio::test]
+async fn a_late_charge_counts_once_however_late_it_is_repeated() {
+    let Fresh { store, _server: server } = fresh().await;
+    let budget = usd(10_000);
+    let levels = [level("a/key", &[&budget]), level("a/root", &[&budget])];
+    let grant = granted(&store, &levels, &ask(1, 300, NOON)).await;
+    store.progress(&grant, &used(40), NOON + 1).await.unwrap();
+    let dead = NOON + 2 * MINUTE;
+    assert_eq!(store.sweep(dead).await.unwrap().len(), 2);
+    let settling = store.begin_settle(&levels, &grant, &used(250), dead, BILLING);
+    let _ = store.leave(settling);
+    let (charge, _) = store.to_keep(true).remove(0);
+    store.sweep(dead).await.unwrap();
+    for later in [dead, dead + MINUTE, dead + 82 * MINUTE, dead + 24 * 60 * MINUTE] {
+        if later > dead + MINUTE {
+            let lots: Vec<String> = server.command(&["KEYS", "tollgate:1:{a/root}:e:[0-9]*"]);
+            let lots: Vec<_> =
+                lots.into_iter().filter(|lot| lot.rsplit(':').next().unwrap().len() < 20).collect();
+            lots.iter().for_each(|lot| server.command::<()>(&["DEL", lot]));
+        }
+        let again = server.store(Clock::Given).await;
+        again.take_over(charge.clone(), Some(dead), later).unwrap();
+        assert_eq!(again.repeat_now(later).await, 0);
+        for level in &levels {
+            assert_eq!(counted(&store, level, NOON).await, (250, 0), "repeated at {later}");
+        }
+    }
+    assert_eq!(entries(&store, "a/root").await.len(), 2, "one for the death, one for what came late");
+}
+
+/// Settled ids are bounded, and the youngest of them are never among those that are forgotten sooner.
+#[tokio::test]
+async fn too_many_settled_ids_are_forgotten_oldest_first() {
+    let Fresh { store, _server: server } = fresh().await;
+    let budget = usd(10_000);
+    let levels = [level("a/root", &[&budget])];
+    granted(&store, &levels, &ask(1, 0, NOON)).await;
+    let lot = |ago: i64| format!("tollgate:1:{{a/root}}:e:{}", NOON / MINUTE - ago);
+    let fill = "for i = 1, ARGV[1], 500 do local ids = {} for j = 1, 500 do ids[j] = ARGV[2] .. (i + j) end \
+                redis.call('SADD', KEYS[1], unpack(ids)) end return 1";
+    for (ago, count) in [(0, 300_000), (1, 500_000), (2, 150_000), (3, 100_000), (4, 1_000)] {
+        let fill = ["EVAL", fill, "1", &lot(ago), &count.to_string(), &format!("{ago}:")];
+        server.command::<i64>(&fill);
+    }
+    store.sweep(NOON).await.unwrap();
+    let left: Vec<u64> = (0..5).map(|ago| server.command(&["SCARD", &lot(ago)])).collect();
+    assert_eq!(left, [300_000, 500_000, 150_000, 0, 0]);
+    // What may have been posted since then is looked up, what may have been before is not posted again.
+    let grant = Grant { id: Uuid::from_u128(7), ..granted(&store, &levels, &ask(2, 0, NOON)).await };
+    let settling = store.begin_settle(&levels, &grant, &used(100), NOON, BILLING);
+    let _ = store.leave(settling);
+    let (charge, _) = store.to_keep(true).remove(0);
+    store.sweep(NOON).await.unwrap();
+    let end = NOON - NOON % MINUTE - 2 * MINUTE;
+    for (n, tried, posted) in [(8, Some(end), true), (9, Some(end - 1), false), (10, None, true)] {
+        let (before, _) = counted(&store, &levels[0], NOON).await;
+        let charge = Charge { id: Uuid::from_u128(n), ..charge.clone() };
+        store.take_over(charge, tried, NOON).unwrap();
+        store.sweep(NOON).await.unwrap();
+        let (after, _) = counted(&store, &levels[0], NOON).await;
+        assert_eq!(after > before, posted, "tried at {tried:?}, {before} and {after}");
+    }
+}
+
+const BILLING: Billing<'_> = Billing { request: Uuid::from_u128(77), record: b"record" };
 
 impl Server {
     /// A gateway that comes later and does not know whether there is a ledger.
