@@ -3,6 +3,7 @@
 //! The API server validates by the schema of its day: an object may be older than that schema, or newer than this program.
 //! One that cannot be decoded must not end the watch that all others come by, and its owner must be told which field it is.
 
+use crate::annotations::RESET_BUDGET;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
@@ -33,15 +34,18 @@ pub struct Unreadable {
 
 /// The field of the operator's own.
 const STATUS: &str = "status";
+/// Where kubectl keeps the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 // === impl Guarded ===
 
 impl<K: DeserializeOwned> Guarded<K> {
-    /// Decodes an object.
+    /// Decodes an object, without what nobody here reads.
     ///
     /// # Errors
     /// When not even its metadata can be decoded.
     pub fn decode(mut object: Value) -> serde_json::Result<Self> {
+        slim(&mut object);
         let mut outcome = decode(&object);
         if matches!(&outcome, Err((field, _)) if is_in_status(field)) {
             let status = object.as_object_mut().and_then(|fields| fields.remove(STATUS));
@@ -58,6 +62,20 @@ impl<K: DeserializeOwned> Guarded<K> {
         let metadata = ObjectMeta::deserialize(part("/metadata"))?;
         let conditions = Vec::deserialize(part("/status/conditions")).unwrap_or_default();
         Ok(Guarded::Unreadable(Box::new(Unreadable { metadata, field, error, conditions })))
+    }
+}
+
+/// Takes out what is often larger than the object itself: who wrote which of its fields, and what kubectl keeps of it. Of a key
+/// whose budgets are to start anew, people are told who asked for it.
+fn slim(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let mut resets = false;
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+        resets = annotations.contains_key(RESET_BUDGET);
+    }
+    if !resets {
+        metadata.remove("managedFields");
     }
 }
 
@@ -151,6 +169,25 @@ mod tests {
         let server = json!({"metadata": {"name": "s"}, "spec": {"streamableHttp": 5}});
         assert_eq!(unreadable(Guarded::<McpServer>::decode(server).unwrap()).field, "spec.streamableHttp");
         assert_eq!(unreadable(Guarded::<VirtualKey>::decode(json!({"metadata": {}})).unwrap()).field, "");
+    }
+
+    #[test]
+    fn what_nobody_reads_is_left_out() {
+        let metadata = |annotation: &str| {
+            let object = json!({"spec": {}, "metadata": {"name": "k", "annotations": {LAST_APPLIED: "{}", annotation: "a"},
+                "managedFields": [{"manager": "kubectl", "operation": "Update"}]}});
+            let Guarded::Read(key) = Guarded::<VirtualKey>::decode(object).unwrap() else {
+                panic!("it is good")
+            };
+            let annotations = key.metadata.annotations.unwrap_or_default();
+            (annotations.into_keys().collect::<Vec<_>>(), key.metadata.managed_fields.map(|all| all.len()))
+        };
+        assert_eq!(metadata("mine"), (vec!["mine".to_owned()], None));
+        assert_eq!(
+            metadata(RESET_BUDGET),
+            (vec![RESET_BUDGET.to_owned()], Some(1)),
+            "who asked for it is told"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tollgate_dataplane::{
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    tollgate_process::memory::without_huge_pages();
     let args = Args::parse();
     tollgate_process::log::init(args.log_json(), "info,sqlx=warn,opentelemetry=warn");
     let outcome = match args.command {

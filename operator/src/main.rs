@@ -35,6 +35,7 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    tollgate_process::memory::without_huge_pages();
     match Args::parse().command {
         Command::Run(args) => run::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::run(&args, &mut std::io::stdout().lock()),

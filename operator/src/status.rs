@@ -159,9 +159,10 @@ impl Writer {
                 let fleet = Fleet::new(nodes.all(), &self.options.namespace, settled);
                 // A change of these is seen at the next look: within a few seconds.
                 let fleet = fleet.with_pods(stdio.borrow().clone());
-                let plan = self.planner.look(&state, &fleet, Now::read());
+                let now = Now::read();
+                let plan = self.planner.look(&state, &fleet, now);
                 let took = looked.elapsed();
-                again = plan.again.unwrap_or(IDLE).min(self.carry_out(plan).await);
+                again = plan.again.unwrap_or(IDLE).min(self.carry_out(plan, &state, &fleet, now).await);
                 sleep(GATHER.max(took * SHARE)).await;
             }
             tokio::select! {
@@ -174,35 +175,36 @@ impl Writer {
     }
 
     /// Writes what may be written now; returns when to go on.
-    async fn carry_out(&mut self, plan: Plan) -> Duration {
+    async fn carry_out(&mut self, plan: Plan<'_>, world: &World, fleet: &Fleet, looked: Now) -> Duration {
         for (object, news) in plan.news {
             self.teller.tell(&object, news);
         }
         let mut again = IDLE;
-        for (count, patch) in plan.patches.into_iter().enumerate() {
+        for (count, (urgency, compiled)) in plan.due.into_iter().enumerate() {
             let now = Instant::now();
-            let namespace = patch.base.metadata().namespace.clone().unwrap_or_default();
-            if let Some(wait) = self.backoffs.get(&namespace).and_then(|backoff| backoff.wait(now)) {
+            let namespace = &compiled.namespace;
+            if let Some(wait) = self.backoffs.get(namespace).and_then(|backoff| backoff.wait(now)) {
                 again = again.min(wait);
                 continue;
             }
-            let bucket = if patch.urgency == Urgency::Later { &mut self.later } else { &mut self.urgent };
+            let bucket = if urgency == Urgency::Later { &mut self.later } else { &mut self.urgent };
             if let Err(wait) = bucket.take(now) {
                 again = again.min(wait);
                 continue;
             }
+            let Some(patch) = self.planner.patch(world, compiled, fleet, looked) else { continue };
             let outcome = self.write(&patch).await;
             let how = if matches!(outcome, Outcome::Written) { "written" } else { "failed" };
             telemetry::metrics().status_written(patch.id.kind.as_str(), how);
             match outcome {
-                Outcome::Written => drop(self.backoffs.remove(&namespace)),
+                Outcome::Written => drop(self.backoffs.remove(namespace)),
                 Outcome::Failed => {
                     self.planner.failed(&patch.id, Instant::now());
                     again = again.min(GATHER);
                 }
                 Outcome::Unavailable => {
                     self.planner.failed(&patch.id, Instant::now());
-                    let backoff = self.backoffs.entry(namespace).or_default();
+                    let backoff = self.backoffs.entry(namespace.clone()).or_default();
                     backoff.failed(Instant::now());
                     again = again.min(backoff.wait(Instant::now()).unwrap_or(GATHER));
                 }

@@ -138,8 +138,7 @@ async fn relay(cluster: &Cluster, plane: &ControlPlane, folder: &Path, tls: u16)
         name: "relay".to_owned(),
         program: "tollgate-dataplane",
         arguments,
-        // As the webhook injects it.
-        environment: vec![("MIMALLOC_ALLOW_THP".to_owned(), "0".to_owned())],
+        environment: Vec::new(),
         admin: url.clone(),
         url,
     };

@@ -10,6 +10,7 @@ use crate::{
     cluster::Cluster,
     control_plane::{ControlPlane, Options},
 };
+use anyhow::ensure;
 use kube::Client;
 use std::time::{Duration, Instant};
 
@@ -62,9 +63,12 @@ pub struct Measured {
     pub operator: Memory,
     /// The largest of the gateways.
     pub gateway: Memory,
-    /// How many objects had a status at the end.
-    pub told: usize,
+    /// From the first change until every object had its status.
+    pub told: Duration,
 }
+
+/// How long the leader may take to write all statuses: it writes 50 a second.
+const TOLD: Duration = Duration::from_secs(900);
 
 /// Measures on a cluster of its own.
 pub async fn run(plan: Plan, tell: impl Fn(&str)) -> anyhow::Result<Measured> {
@@ -90,12 +94,15 @@ pub async fn run(plan: Plan, tell: impl Fn(&str)) -> anyhow::Result<Measured> {
         tell(&format!("round {}: {one:.2?}", round + 1));
         starts.push(one);
     }
+    let started = Instant::now();
     let changes = wire::changes(&client, &plane, plan.changes).await?;
+    tell("the changes are made; now every object gets its status");
+    all_told(&client, plane.namespace(), plan.size).await?;
+    let told = started.elapsed();
     operator.take(plane.operator(0)?.pid()?)?;
     for one in plane.gateways().filter(|gateway| gateway.is_running()) {
         gateway.take(one.pid()?)?;
     }
-    let told = Size::told(&client, &namespace).await?;
     Ok(Measured { plan, fresh, starts, changes, operator, gateway, told })
 }
 
@@ -126,6 +133,19 @@ async fn start(
     let late = plane.start_gateway(&pod, &token, &authority, &[])?;
     plane.gateway(late)?.wait_ready(&http).await?;
     Ok(Starts { read, operator, first, gateway: began.elapsed() })
+}
+
+/// Waits until every object has its status: an operator holds what it has written, and what the watch brings of it.
+async fn all_told(client: &Client, namespace: &str, size: Size) -> anyhow::Result<()> {
+    let (all, end) = (size.keys + size.routes + size.servers, Instant::now() + TOLD);
+    loop {
+        let told = Size::told(client, namespace).await?;
+        if told >= all {
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "{told} of {all} objects have a status after {TOLD:?}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 // === impl Memory ===

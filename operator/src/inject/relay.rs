@@ -24,8 +24,6 @@ pub(super) fn container(injection: &Injection, wishes: &Wishes) -> Value {
     if !injection.ca.is_empty() {
         env.push(json!({"name": "TOLLGATE_CA_PEM", "value": injection.ca}));
     }
-    // The allocator's huge pages of 2 MB would be a third of what a relay takes.
-    env.push(json!({"name": "MIMALLOC_ALLOW_THP", "value": "0"}));
     json!({
         "name": NAME,
         "image": injection.image,

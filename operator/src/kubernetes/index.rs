@@ -331,6 +331,7 @@ impl Index {
         for resource in &self.pushed {
             compiled.resources.insert(resource.clone());
         }
+        compiled.resources.share(&self.compiled.resources);
         compiled
     }
 

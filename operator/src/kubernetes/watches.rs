@@ -60,11 +60,11 @@ pub(super) fn watch(client: &Client, source: Source, events: mpsc::Sender<Event>
         }
         Watched::Namespaces => {
             let api: Api<PartialObjectMeta<_>> = Api::all(client.clone());
-            Box::pin(follow(api, source, events, |o| Observed::Namespace(Box::new(o))))
+            Box::pin(follow(api, source, events, |o| Observed::Namespace(Box::new(slim(o)))))
         }
         Watched::Secrets => {
             let api: Api<PartialObjectMeta<_>> = api(client, &source);
-            Box::pin(follow(api, source, events, |o| Observed::Secret(Box::new(o))))
+            Box::pin(follow(api, source, events, |o| Observed::Secret(Box::new(slim(o)))))
         }
     }
 }
@@ -89,7 +89,7 @@ where
         let event = match seen {
             Ok(watcher::Event::Init) => Event::Restart(source.clone()),
             Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                Event::Apply(source.clone(), observed(slim(object)))
+                Event::Apply(source.clone(), observed(object))
             }
             Ok(watcher::Event::Delete(object)) => {
                 let metadata = object.meta();
@@ -131,9 +131,9 @@ fn is_refusal(error: &watcher::Error) -> bool {
     }
 }
 
-/// Without what nobody here reads, which is often larger than the object itself.
-fn slim<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
+/// Without what nobody here reads; of the other kinds that is left out where they are decoded.
+fn slim<K>(mut object: PartialObjectMeta<K>) -> PartialObjectMeta<K> {
+    object.metadata.managed_fields = None;
     object
 }
 

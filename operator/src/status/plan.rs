@@ -10,6 +10,7 @@ use super::{
     subject::{Now, Object, Subject, Urgency},
 };
 use crate::kubernetes::World;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
@@ -62,9 +63,10 @@ struct Written {
 
 /// What a look finds.
 #[derive(Debug, Default)]
-pub struct Plan {
-    /// To write, the most urgent first.
-    pub patches: Vec<Patch>,
+pub struct Plan<'w> {
+    /// Whose status is to be written, the most urgent first. What it says is made when it is written ([`Planner::patch`]): where
+    /// thousands are new, few are written at once.
+    pub due: Vec<(Urgency, &'w Status)>,
     /// To tell, besides what the patches' writes are told as.
     pub news: Vec<(Object, News)>,
     /// When to look again, though nothing changes.
@@ -82,20 +84,25 @@ const HEALTH: Duration = Duration::from_secs(10);
 
 impl Planner {
     /// What is to be written now.
-    pub fn look(&mut self, world: &Arc<World>, fleet: &Fleet, now: Now) -> Plan {
+    pub fn look<'w>(&mut self, world: &'w Arc<World>, fleet: &Fleet, now: Now) -> Plan<'w> {
         let mut plan = Plan { news: self.resets(world), ..Plan::default() };
         self.follow(world, now.instant);
         for compiled in world.compiled.statuses.iter().filter(|s| s.kind != Kind::Secret) {
-            self.one(world, compiled, fleet, now, &mut plan);
+            let Some(patch) = self.patch(world, compiled, fleet, now) else { continue };
+            match self.tracks.get(&patch.id).and_then(|track| track.wait(&patch, now.instant)) {
+                None => plan.due.push((patch.urgency, compiled)),
+                Some(wait) => plan.again = Some(plan.again.map_or(wait, |again| again.min(wait))),
+            }
         }
-        plan.patches.sort_by_key(|patch| std::cmp::Reverse(patch.urgency));
+        plan.due.sort_by_key(|(urgency, _)| std::cmp::Reverse(*urgency));
         plan
     }
 
-    fn one(&mut self, world: &World, compiled: &Status, fleet: &Fleet, now: Now, plan: &mut Plan) {
+    /// The status of an object of `world`, where it says something else than what stands there.
+    pub fn patch(&self, world: &World, compiled: &Status, fleet: &Fleet, now: Now) -> Option<Patch> {
         let id = compiled.id();
-        let (Some(track), Some(object)) = (self.tracks.get(&id), Object::find(world, &id)) else { return };
-        let object = track.current(object);
+        let track = self.tracks.get(&id)?;
+        let object = track.current(Object::find(world, &id)?);
         let subject = Subject {
             compiled,
             resources: &world.compiled.resources,
@@ -103,11 +110,7 @@ impl Planner {
             fleet,
             now,
         };
-        let Some(patch) = status(&object, &subject) else { return };
-        match track.wait(&patch, now.instant) {
-            None => plan.patches.push(patch),
-            Some(wait) => plan.again = Some(plan.again.map_or(wait, |again| again.min(wait))),
-        }
+        status(&object, &subject)
     }
 
     /// The resets of budgets that were asked for since the last look. Those that a new leader finds, its predecessor has told.
@@ -134,7 +137,7 @@ impl Planner {
         news
     }
 
-    /// Notes which versions the gateways should have, and since when.
+    /// Notes which versions the gateways should have, and since when; forgets what was written once the watch has brought it.
     fn follow(&mut self, world: &Arc<World>, now: Instant) {
         let before = self.world.replace(world.clone());
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, world)) {
@@ -145,7 +148,7 @@ impl Planner {
             let resource = world.compiled.resources.get(&id);
             let known = self.tracks.remove(&id);
             let same = |before: &Arc<World>| before.compiled.resources.get(&id) == resource;
-            let track = match known {
+            let mut track = match known {
                 Some(track) if before.as_ref().is_some_and(same) => track,
                 Some(mut track) => {
                     let version = resource.map(Resource::version);
@@ -162,6 +165,8 @@ impl Planner {
                     written: None,
                 },
             };
+            track.written =
+                track.written.take().filter(|w| Object::find(world, &id).is_some_and(|o| w.base.is(&o)));
             tracks.insert(id, track);
         }
         self.tracks = tracks;
@@ -215,35 +220,47 @@ impl Track {
 
 /// The status of one object, where it says something else than what stands there.
 pub fn status(object: &Object, subject: &Subject<'_>) -> Option<Patch> {
-    let id = subject.compiled.id();
-    let (urgency, news, status) = match object {
+    let conditions = |old: &[Condition], next: &[Condition]| news::of_conditions(old, next);
+    match object {
         Object::Key(key) => {
             let old = key.status.clone().unwrap_or_default();
             let (next, urgency) = key::status(key, &old, subject);
-            (urgency, news::of_key(&old, &next), value(&next))
+            patch(object, subject, urgency, &next, || news::of_key(&old, &next))
         }
         Object::Route(route) => {
             let old = route.status.clone().unwrap_or_default();
             let (next, urgency) = route::status(route, &old, subject);
-            (urgency, news::of_conditions(&old.conditions, &next.conditions), value(&next))
+            patch(object, subject, urgency, &next, || conditions(&old.conditions, &next.conditions))
         }
         Object::Server(server) => {
             let old = server.status.clone().unwrap_or_default();
             let (next, urgency) = server::status(server, &old, subject);
-            (urgency, news::of_conditions(&old.conditions, &next.conditions), value(&next))
+            patch(object, subject, urgency, &next, || conditions(&old.conditions, &next.conditions))
         }
-        Object::Unreadable(_, object) => {
-            let generation = object.metadata.generation;
-            let (conditions, _) = subject.conditions(&object.conditions, generation, None);
-            let urgency = if same(&object.conditions, &conditions) { Urgency::None } else { Urgency::Now };
-            let news = news::of_conditions(&object.conditions, &conditions);
-            (urgency, news, json!({"observedGeneration": generation, "conditions": conditions}))
+        Object::Unreadable(_, wrong) => {
+            let generation = wrong.metadata.generation;
+            let (next, _) = subject.conditions(&wrong.conditions, generation, None);
+            let urgency = if same(&wrong.conditions, &next) { Urgency::None } else { Urgency::Now };
+            let status = json!({"observedGeneration": generation, "conditions": next});
+            patch(object, subject, urgency, &status, || conditions(&wrong.conditions, &next))
         }
-    };
+    }
+}
+
+/// A patch by which `status` comes to stand at `object`, where that is urgent at all.
+fn patch(
+    object: &Object,
+    subject: &Subject<'_>,
+    urgency: Urgency,
+    status: &impl Serialize,
+    news: impl FnOnce() -> Vec<News>,
+) -> Option<Patch> {
     if urgency == Urgency::None {
         return None;
     }
-    let metadata = object.metadata();
+    let (id, metadata) = (subject.compiled.id(), object.metadata());
+    // Statuses are structs of strings and numbers: nothing in them fails.
+    let status = serde_json::to_value(status).unwrap_or_default();
     // Uid and version: the write counts only for the object that it was made from.
     let body = json!({
         "apiVersion": API_VERSION,
@@ -256,12 +273,7 @@ pub fn status(object: &Object, subject: &Subject<'_>) -> Option<Patch> {
         },
         "status": status,
     });
-    Some(Patch { id, base: object.clone(), body, urgency, news })
-}
-
-fn value(status: &impl Serialize) -> Value {
-    // Statuses are structs of strings and numbers: nothing in them fails.
-    serde_json::to_value(status).unwrap_or_default()
+    Some(Patch { id, base: object.clone(), body, urgency, news: news() })
 }
 
 /// The object that the API server answered a write with.

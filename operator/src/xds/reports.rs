@@ -31,7 +31,7 @@ struct Table {
     nodes: BTreeMap<u64, Arc<Node>>,
 }
 
-/// One gateway, as it last reported.
+/// One gateway, as it last reported. Most reports change little: what is large is shared with the state before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Who it is, by its token.
@@ -43,13 +43,13 @@ pub struct Node {
     /// Since when it reports.
     pub entered: Instant,
     /// The versions in force there.
-    pub in_force: BTreeMap<ResourceId, String>,
+    pub in_force: Arc<BTreeMap<ResourceId, String>>,
     /// What it rejected.
     pub rejected: BTreeMap<ResourceId, Rejection>,
     /// How it is.
     pub health: v1::NodeHealth,
     /// The budgets it touched, by key (`namespace/name`) and budget.
-    pub budgets: BTreeMap<(String, String), v1::BudgetReport>,
+    pub budgets: Arc<BTreeMap<(String, String), v1::BudgetReport>>,
     /// The backends that it leaves alone.
     pub ejected: Vec<v1::Ejection>,
     /// The MCP servers that it asked, by `namespace/name`.
@@ -219,10 +219,10 @@ impl Node {
             id: String::new(),
             via,
             entered: Instant::now(),
-            in_force: BTreeMap::new(),
+            in_force: Arc::default(),
             rejected: BTreeMap::new(),
             health: v1::NodeHealth::default(),
-            budgets: BTreeMap::new(),
+            budgets: Arc::default(),
             ejected: Vec::new(),
             servers: BTreeMap::new(),
             ledger_trouble: String::new(),
@@ -249,13 +249,14 @@ impl Node {
         }
         for item in report.in_force {
             if let Some(id) = id(&item.type_url, item.name) {
-                self.in_force.insert(id, item.version);
+                Arc::make_mut(&mut self.in_force).insert(id, item.version);
             }
         }
         for mut budget in report.budgets {
             // The last sample counts: one of the future would count for ever.
             budget.sampled_at = budget.sampled_at.min(now);
-            self.budgets.insert((budget.key.clone(), budget.budget.clone()), budget);
+            let which = (budget.key.clone(), budget.budget.clone());
+            Arc::make_mut(&mut self.budgets).insert(which, budget);
         }
         for server in report.servers {
             self.servers.insert(server.server.clone(), shortened(server));
@@ -276,9 +277,9 @@ impl Node {
 
     /// A resource is not in force there any more, and what was seen of it says nothing.
     fn forget(&mut self, id: &ResourceId) {
-        self.in_force.remove(id);
+        Arc::make_mut(&mut self.in_force).remove(id);
         match id.kind {
-            Kind::VirtualKey => self.budgets.retain(|(key, _), _| *key != id.name),
+            Kind::VirtualKey => Arc::make_mut(&mut self.budgets).retain(|(key, _), _| *key != id.name),
             Kind::McpServer => drop(self.servers.remove(&id.name)),
             _ => {}
         }

@@ -7,11 +7,13 @@
 //! - [`log`]: lines as text or JSON, with the ids of the trace
 //! - [`telemetry`]: OpenTelemetry by the `OTEL_*` variables, Prometheus from the same instruments
 //! - [`trace`]: W3C trace context, and where the running task is in its trace
+//! - [`memory`]: without huge pages
 //! - [`certificate`]: a certificate from files, taken anew while it is in use
 
 pub mod admin;
 pub mod certificate;
 pub mod log;
+pub mod memory;
 pub mod readiness;
 pub mod stop;
 pub mod telemetry;

@@ -4,8 +4,9 @@ use crate::{
     kubernetes::World,
     status::{
         fleet::{Fleet, SETTLE},
-        plan::{Plan, Planner, outcome},
-        subject::Now,
+        news::News,
+        plan::{Patch, Planner, outcome},
+        subject::{self, Now},
     },
     stdio::health::Healths,
     xds::{
@@ -41,6 +42,13 @@ pub(super) struct Stage {
     pub(super) planner: Planner,
     pub(super) start: Instant,
     pub(super) at: Duration,
+}
+
+/// What a look finds, all of it as it would be written.
+pub(super) struct Plan {
+    pub(super) patches: Vec<Patch>,
+    pub(super) news: Vec<(subject::Object, News)>,
+    pub(super) again: Option<Duration>,
 }
 
 /// The Unix time of the start.
@@ -181,7 +189,13 @@ impl Stage {
     pub(super) fn look(&mut self) -> Plan {
         let fleet = Fleet::new(self.nodes.all(), "system", self.at >= SETTLE).with_pods(self.pods.clone());
         let now = self.now();
-        self.planner.look(&self.world, &fleet, now)
+        let plan = self.planner.look(&self.world, &fleet, now);
+        let write = |(urgency, compiled): (_, _)| {
+            let patch = self.planner.patch(&self.world, compiled, &fleet, now).unwrap();
+            assert_eq!(patch.urgency, urgency);
+            patch
+        };
+        Plan { patches: plan.due.into_iter().map(write).collect(), news: plan.news, again: plan.again }
     }
 
     /// Looks, and writes what is to be written; what the API server then has is the next world.
