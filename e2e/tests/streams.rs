@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tollgate_e2e::{
     client::{Event, Streaming, eventually},
-    gateway::manifests,
+    gateway::{Manifests, manifests},
     lab::{KEY, Lab},
     provider::{Api, Reply, Rule, UsageSpec},
 };
@@ -65,6 +65,37 @@ async fn upstream_breaks_off_in_the_middle() -> anyhow::Result<()> {
         assert!(!has(&events, "[DONE]"), "{model}: a broken answer must not look whole");
         let last = events.last().map(Event::json).unwrap_or_default();
         assert!(last["error"]["message"].is_string(), "{model}: {events:#?}");
+    }
+    Ok(())
+}
+
+/// A process that stands still (a laptop that sleeps, a frozen pod) takes none of that time for its upstream's silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_time_that_a_gateway_stands_still_is_not_the_upstreams() -> anyhow::Result<()> {
+    let patient = |manifests: Manifests, url: &str| {
+        let spec = "retry: {attempts: 0}\ntimeouts: {idle: 3s}";
+        manifests.file("anthropic.yaml", &manifests::route("anthropic", "anthropic", url, spec))
+    };
+    let lab = Lab::with(patient).await?;
+    lab.provider.script(Rule::always(Reply { every_ms: 100, deltas: Some(60), ..long() }));
+    let mut streams = Vec::new();
+    for _ in 0..12 {
+        let mut stream = messages(&lab, MODELS[0].0).await?;
+        assert_eq!(stream.next().await?.map(|event| event.name), Some("message_start".to_owned()));
+        streams.push(tokio::spawn(async move { stream.rest().await }));
+    }
+    let pid = lab.gateway.pid()?.to_string();
+    let signal = async |signal: &str| {
+        let status = tokio::process::Command::new("kill").args([signal, &pid]).status().await?;
+        anyhow::ensure!(status.success(), "kill {signal}: {status}");
+        Ok(())
+    };
+    signal("-STOP").await?;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    signal("-CONT").await?;
+    for stream in streams {
+        let (events, whole) = stream.await?;
+        assert!(whole && has(&events, "message_stop"), "{:?}", events.last());
     }
     Ok(())
 }

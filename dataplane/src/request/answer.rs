@@ -22,6 +22,8 @@ use tollgate_translate::{
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often a stream looks at the clock and at the configuration: a revoked key ends its streams within 5 s.
 const TICK: Duration = Duration::from_secs(1);
+/// A longer time between two looks at the upstream is our own: the client took nothing, or this process stood still.
+const AWAY: Duration = Duration::from_secs(2);
 /// How often a long stream renews its hold.
 const PROGRESS_TICKS: u32 = 10;
 
@@ -45,6 +47,9 @@ pub struct Answer {
     ended: bool,
     idle: Duration,
     last_piece: Instant,
+    /// When the upstream was last asked, and since when it has been asked without a longer break.
+    asked: Instant,
+    asking: Instant,
     last_sent: Instant,
     ticks: Interval,
     ticked: u32,
@@ -150,6 +155,8 @@ impl Answer {
             ended: false,
             idle,
             last_piece: now,
+            asked: now,
+            asking: now,
             last_sent: now,
             ticks,
             ticked: 0,
@@ -201,7 +208,7 @@ impl Answer {
             // The answer is whole; an upstream that leaves its stream open must not keep the client waiting for more.
             return Some(self.ending());
         }
-        if self.last_piece.elapsed() >= self.idle {
+        if self.last_piece.max(self.asking).elapsed() >= self.idle {
             let words = format!("the upstream sent nothing for {} s", self.idle.as_secs());
             return Some(self.failing(Kind::Timeout, words));
         }
@@ -211,6 +218,16 @@ impl Answer {
         }
         let beat = through.heartbeat(self.exchange.format);
         (!beat.is_empty()).then_some(beat)
+    }
+
+    /// The upstream is asked now. Its silence counts from here, when nobody asked for a while: what it sent meanwhile may still lie in
+    /// the kernel.
+    fn ask(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.asked) >= AWAY {
+            self.asking = now;
+        }
+        self.asked = now;
     }
 
     /// Why the key may not go on, when the configuration changed to that effect.
@@ -253,6 +270,7 @@ impl HttpBody for Answer {
             if this.ended {
                 return Poll::Ready(None);
             }
+            this.ask();
             // Before the upstream: one that always has something to say must not outlive its key.
             let ticked = this.ticks.poll_tick(cx).is_ready();
             if let Some(last) = ticked.then(|| this.tick()).flatten() {

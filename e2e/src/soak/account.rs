@@ -64,6 +64,13 @@ struct Charged {
     died: bool,
 }
 
+/// What a record says.
+#[derive(Debug, Default, Clone, Copy)]
+struct Recorded {
+    attempts: u64,
+    cost: u64,
+}
+
 /// Before a `kill -9`, for so long what is answered may not have been told: the way to Redis, and a batch of records.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 /// The number of a reset among the ways to be charged.
@@ -231,17 +238,20 @@ fn turns(
     charged: &HashMap<String, Charged>,
     account: &mut Account,
 ) -> anyhow::Result<()> {
-    let mut records: HashMap<String, u64> = HashMap::new();
+    let mut records: HashMap<String, Recorded> = HashMap::new();
     let mut tools = 0;
-    for row in stage.rows("SELECT id, kind, COALESCE(attempts, '[]') FROM records")?.lines() {
-        let mut cells = row.splitn(3, '|');
+    let sql = "SELECT id, kind, COALESCE(cost, 0), COALESCE(attempts, '[]') FROM records";
+    for row in stage.rows(sql)?.lines() {
+        let mut cells = row.splitn(4, '|');
         let (id, kind) = (cells.next().unwrap_or_default().to_owned(), number(cells.next()));
+        let cost = number(cells.next());
         let attempts: Vec<serde_json::Value> = serde_json::from_str(cells.next().unwrap_or("[]"))?;
         tools += kind;
         account.records += 1;
-        records.insert(id, attempts.len() as u64);
+        records.insert(id, Recorded { attempts: attempts.len() as u64, cost });
     }
     let (turns, phases) = (judge.turns(), judge.phases());
+    same_cost(judge, &records, charged, &turns);
     account.requests = turns.len() as u64;
     let mut known = HashSet::new();
     for turn in turns.iter().filter(|turn| turn.kind.is_model()) {
@@ -262,11 +272,29 @@ fn turns(
     Ok(())
 }
 
+/// Every record says what its request was charged.
+fn same_cost(
+    judge: &Judge,
+    records: &HashMap<String, Recorded>,
+    charged: &HashMap<String, Charged>,
+    turns: &[Turn],
+) {
+    for (id, recorded) in records {
+        let charges = charged.get(id).map_or(0, |charged| charged.cost);
+        if charges != recorded.cost {
+            let turn = turns.iter().find(|turn| turn.id.as_ref() == Some(id));
+            let turn = turn.map_or_else(|| "a request whose answer never began".to_owned(), Turn::to_string);
+            let charged = charged.get(id);
+            judge.finding(&format!("the record {recorded:?} of {id} was charged {charged:?}: {turn}"));
+        }
+    }
+}
+
 /// Judges one model request whose id the client knows.
 fn one(
     judge: &Judge,
     turn: &Turn,
-    attempts: Option<u64>,
+    recorded: Option<Recorded>,
     charged: Option<&Charged>,
     killed: bool,
     account: &mut Account,
@@ -274,7 +302,7 @@ fn one(
     if is_strangers(&turn.end) {
         return;
     }
-    if attempts.is_none() {
+    if recorded.is_none() {
         match killed {
             true => account.lost.0 += 1,
             false => judge.finding(&format!("no record of {turn}")),
@@ -289,7 +317,7 @@ fn one(
         std::cmp::Ordering::Equal => account.exact += 1,
         std::cmp::Ordering::Greater => {
             account.more += 1;
-            if attempts.is_some_and(|attempts| attempts <= 1) {
+            if recorded.is_some_and(|recorded| recorded.attempts <= 1) {
                 judge.finding(&format!("{cost} nano-USD and not {} were charged for {turn}", turn.cost));
             }
         }

@@ -200,6 +200,8 @@ fn explains(target: Target, turn: &Turn) -> bool {
         // Nothing that was begun is cut off. A connection that ends while a request is on its way to it is the
         // protocol's race, and clients repeat it.
         (End::Broken { status: None, .. } | End::Refused { status: 503, .. }, Fault::GatewayDrain) => here,
+        // What was kept alive for too long ends when it wakes up, a request on its way to it or not.
+        (End::Broken { status: None, .. }, Fault::GatewayPause) => here,
         (End::Refused { status: 503, .. } | End::ToolFailed(_), Fault::RedisKill | Fault::RedisPause) => {
             !turn.allow
         }

@@ -27,6 +27,8 @@ fn explains(fault: Fault, line: &str) -> bool {
         Fault::PostgresStop | Fault::PostgresPause => {
             speaks_of(&["Records cannot be written", "Records cannot be read", "replayed"])
         }
+        // It may have the writers' lock: others wait for that, and write later.
+        Fault::GatewayPause => speaks_of(&["Records cannot be written"]) && speaks_of(&["lock timeout"]),
         _ => false,
     }
 }
