@@ -8,6 +8,7 @@ use super::{
 use crate::{
     api::{API_VERSION, AllowedNamespaces, GROUP},
     compile::{Body, Object, Problem, Source},
+    guard::stated_export,
 };
 use kube::CustomResourceExt;
 use serde::de::DeserializeOwned;
@@ -133,7 +134,7 @@ impl Reader<'_> {
 /// What the object says of its export, as far as that can be read.
 fn export(document: &Value) -> AllowedNamespaces {
     let stated = document.get("spec").and_then(|spec| spec.get("allowedNamespaces"));
-    stated.and_then(|value| serde_yaml::from_value(value.clone()).ok()).unwrap_or_default()
+    stated_export(stated)
 }
 
 /// The items of a `kind: List` (or `VirtualKeyList`, …); `None`: it is none. A kind of another group that only ends so is no list.

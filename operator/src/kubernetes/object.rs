@@ -43,7 +43,7 @@ pub(super) fn object(kind: Kind, metadata: &ObjectMeta, body: Body) -> Object {
 /// The body of an object that cannot be read.
 pub(super) fn unreadable(object: &Unreadable) -> Body {
     let message = format!("this version of the operator cannot read it: {}", object.error);
-    Body::Unreadable(vec![Problem::invalid(object.field.clone(), message)], AllowedNamespaces::Same)
+    Body::Unreadable(vec![Problem::invalid(object.field.clone(), message)], object.export.clone())
 }
 
 /// The body of a Secret whose content is not known.

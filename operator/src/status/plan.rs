@@ -241,7 +241,7 @@ pub fn status(object: &Object, subject: &Subject<'_>) -> Option<Patch> {
             let generation = wrong.metadata.generation;
             let (next, _) = subject.conditions(&wrong.conditions, generation, None);
             let urgency = if same(&wrong.conditions, &next) { Urgency::None } else { Urgency::Now };
-            let status = json!({"observedGeneration": generation, "conditions": next});
+            let status = with_conditions(&wrong.status, generation, &next);
             patch(object, subject, urgency, &status, || conditions(&wrong.conditions, &next))
         }
     }
@@ -274,6 +274,15 @@ fn patch(
         "status": status,
     });
     Some(Patch { id, base: object.clone(), body, urgency, news: news() })
+}
+
+/// A status as it stands there, with other conditions: what a write does not name that an earlier one did, the API server takes
+/// away, and what is known of spend and health outlives a slip in the spec.
+fn with_conditions(status: &Value, generation: Option<i64>, conditions: &[Condition]) -> Value {
+    let mut fields = status.as_object().cloned().unwrap_or_default();
+    fields.insert("observedGeneration".to_owned(), json!(generation));
+    fields.insert("conditions".to_owned(), json!(conditions));
+    Value::Object(fields)
 }
 
 /// The object that the API server answered a write with.

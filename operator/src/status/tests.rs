@@ -451,26 +451,61 @@ fn a_stdio_server_that_does_not_run_says_why_and_a_new_leader_says_no_less() {
     assert_eq!(ready(&stage).0, "True/Ready");
 }
 
-#[test]
-fn an_object_that_cannot_be_decoded_is_told_of_once() {
-    let mut stage = Stage::new(Vec::new());
-    let wrong = json!({"metadata": {"name": "k", "namespace": "n", "uid": "u", "generation": 4}, "spec": {"disabled": 5}});
-    let decode = |object: Value| match Guarded::<VirtualKey>::decode(object).unwrap() {
-        Guarded::Unreadable(wrong) => Arc::<Unreadable>::from(wrong),
+/// A key that cannot be decoded.
+fn unreadable(object: Value) -> Arc<Unreadable> {
+    match Guarded::<VirtualKey>::decode(object).unwrap() {
+        Guarded::Unreadable(wrong) => Arc::from(wrong),
         Guarded::Read(_) => panic!("it can be decoded"),
-    };
-    stage.unreadable.push(decode(wrong.clone()));
+    }
+}
+
+#[test]
+fn an_object_that_cannot_be_decoded_is_told_of_once_and_keeps_its_spend() {
+    let mut stage = Stage::new(Vec::new());
+    let mut wrong = json!({"metadata": {"name": "k", "namespace": "n", "uid": "u", "generation": 4}, "spec": {"disabled": 5}});
+    let budgets = json!([{"name": "month", "unit": "USD", "spent": "8.50", "limit": "10", "percent": 85}]);
+    // A condition that somebody else put there cannot be decoded either.
+    wrong["status"] =
+        json!({"budgets": budgets, "token": {"state": "Active"}, "conditions": [{"type": "Theirs"}]});
+    stage.unreadable.push(unreadable(wrong.clone()));
     stage.compile();
     let plan = stage.look();
     assert_eq!(plan.patches.len(), 1);
     let status = &plan.patches[0].body["status"];
     assert!(status.to_string().contains("spec.disabled"), "{status}");
     assert!(plan.patches[0].news.iter().any(|news| news.warning), "{:?}", plan.patches[0].news);
-    // As the API server has it now.
-    let mut written = wrong;
-    written["status"] = status.clone();
-    stage.unreadable[0] = decode(written);
+    assert_eq!((&status["budgets"], &status["token"]["state"]), (&budgets, &json!("Active")));
+    assert_eq!(status["observedGeneration"], 4);
+    // As the API server has it now: what others manage is still there.
+    wrong["status"] = status.clone();
+    wrong["status"]["conditions"].as_array_mut().unwrap().push(json!({"type": "Theirs"}));
+    stage.unreadable[0] = unreadable(wrong);
     stage.compile();
     stage.wait(5);
     assert!(stage.look().patches.is_empty(), "what stands there is right");
+}
+
+#[test]
+fn a_status_that_somebody_else_has_a_part_in_is_written_once() {
+    let mut stage = Stage::new(vec![budgeted()]);
+    let gateway = stage.gateway("a");
+    gateway.take(stage.all()).unwrap();
+    stage.wait(60);
+    stage.write();
+    let mut object = serde_json::to_value(&stage.keys[0]).unwrap();
+    assert_eq!(object["status"]["budgets"][0]["name"], "month");
+    // Entries of another manager, which this version cannot decode.
+    let budgets = object["status"]["budgets"].as_array_mut().unwrap();
+    budgets.insert(0, json!({"name": "theirs", "unit": "Euro"}));
+    object["status"]["conditions"].as_array_mut().unwrap().insert(0, json!({"type": "Theirs"}));
+    object["status"]["token"] = json!({"state": "Lost"});
+    let Guarded::Read(key) = Guarded::<VirtualKey>::decode(object).unwrap() else {
+        panic!("its spec is good")
+    };
+    stage.keys[0] = *key;
+    stage.compile();
+    for _ in 0..3 {
+        stage.wait(60);
+        assert!(stage.look().patches.is_empty(), "what stands there is right");
+    }
 }

@@ -474,6 +474,28 @@ fn a_refused_route_of_ones_own_hides_an_exported_one() {
 }
 
 #[test]
+fn an_exported_route_that_cannot_be_read_keeps_its_name_everywhere() {
+    let exported = |backend: Value| json!({"allowedNamespaces": "All", "backends": [backend]});
+    let good = json!({"name": "b", "anthropic": {}, "endpoint": "https://x.example.com"});
+    let unreadable = json!({"name": "b", "anthropic": {}, "retry": {"when": ["OnFullMoon"]}});
+    let mut cluster = Cluster::new(vec![
+        route("a-platform", "anthropic", exported(unreadable)),
+        route("b-platform", "anthropic", exported(good)),
+        key("tenant", "k", json!({"models": {"allow": ["anthropic/*"]}})),
+    ]);
+    let world = cluster.0.world();
+    assert_eq!(world.unreadable.len(), 1, "{:?}", world.compiled.statuses);
+    let status = world.compiled.statuses.iter().find(|s| s.kind == Kind::VirtualKey).unwrap();
+    let words: Vec<_> = status.problems.iter().map(ToString::to_string).collect();
+    assert!(
+        words.iter().any(|w| w.contains("ProviderRoute a-platform/anthropic is not accepted")),
+        "{words:?}"
+    );
+    let route = world.compiled.resources.routes().find(|r| r.namespace == "a-platform").unwrap();
+    assert!(!route.off.is_empty() && route.allowed_namespaces.is_some(), "{route:?}");
+}
+
+#[test]
 fn what_belongs_to_no_object_is_there_as_well() {
     let mut cluster = Cluster::new(vec![key("a", "k", json!({}))]);
     let issuer = tollgate_proto::v1::TokenIssuer { name: "cluster".into(), ..Default::default() };

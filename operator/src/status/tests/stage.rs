@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tollgate_crds::{
-    api::{AllowedNamespaces, McpServer, ProviderRoute, VirtualKey},
+    api::{McpServer, ProviderRoute, VirtualKey},
     compile::{Body, Input, Object, Problem, compile},
     guard::Unreadable,
     stdio::StdioRules,
@@ -119,7 +119,7 @@ impl Stage {
         let broken = self.unreadable.iter().map(|wrong| {
             let name = wrong.metadata.name.clone().unwrap_or_default();
             let problem = Problem::invalid(wrong.field.clone(), wrong.error.clone());
-            object(Kind::VirtualKey, name, Body::Unreadable(vec![problem], AllowedNamespaces::Same))
+            object(Kind::VirtualKey, name, Body::Unreadable(vec![problem], wrong.export.clone()))
         });
         input.objects.extend(broken);
         let named = |name: String| ("n".to_owned(), name);
