@@ -28,8 +28,6 @@ use tokio_util::sync::CancellationToken;
 pub struct Options {
     /// The API server.
     pub client: Client,
-    /// The namespace of the installation.
-    pub namespace: String,
     /// The own pod.
     pub pod: String,
     /// The user's objects and what became of them.
@@ -64,13 +62,18 @@ pub fn start(options: Options) -> JoinHandle<()> {
 
 /// One term after the other.
 async fn terms(options: Options) {
-    let Options { client, namespace, pod, world, nodes, stdio, mut lead, .. } = options;
+    let Options { client, pod, world, nodes, stdio, mut lead, .. } = options;
     let teller = events::start(client.clone(), &pod, lead.clone());
     while let Some(term) = lead.wait().await {
         let mut tasks = JoinSet::new();
-        let rates = status::Options::new(&namespace);
         let sources = status::Sources { world: world.clone(), nodes: nodes.clone(), stdio: stdio.clone() };
-        tasks.spawn(status::run(client.clone(), rates, term.clone(), teller.clone(), sources));
+        tasks.spawn(status::run(
+            client.clone(),
+            status::Options::USUAL,
+            term.clone(),
+            teller.clone(),
+            sources,
+        ));
         tasks.spawn(tokens::run(client.clone(), term.clone(), teller.clone(), world.clone()));
         term.ended().await;
         tasks.shutdown().await;
@@ -80,7 +83,6 @@ async fn terms(options: Options) {
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
-            .field("namespace", &self.namespace)
             .field("pod", &self.pod)
             .field("leads", &self.lead.leads())
             .finish_non_exhaustive()

@@ -2,10 +2,7 @@
 
 use crate::{
     leader::{Lead, Standing},
-    xds::{
-        Nodes,
-        reports::{Node, origin},
-    },
+    xds::{Nodes, reports::Node},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -181,7 +178,7 @@ async fn feed(sender: mpsc::Sender<NodeReport>, nodes: &Arc<Nodes>) {
 /// The reports that lead the leader from `told` to `now`.
 fn reports(told: &BTreeMap<u64, Arc<Node>>, now: &BTreeMap<u64, Arc<Node>>) -> Vec<NodeReport> {
     let left = told.iter().filter(|(stream, _)| !now.contains_key(stream)).map(|(stream, node)| NodeReport {
-        origin: Some(origin(&node.identity, *stream)),
+        origin: Some(node.origin(*stream)),
         left: true,
         ..NodeReport::default()
     });

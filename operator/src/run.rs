@@ -140,7 +140,7 @@ async fn operate(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
 
     let (certificates, keeper) = certificates::start(&client, &settings.namespace);
     let nodes: Arc<Nodes> = Arc::default();
-    let trouble = ledger_trouble(nodes.clone(), settings.namespace.clone());
+    let trouble = ledger_trouble(nodes.clone());
     let (lead, electing) = leader::start(client.clone(), args.leader(), trouble, stop.clone());
     let pushed =
         pushed::start(client.clone(), args.audience.clone(), certificates.sealing.clone(), stop.clone());
@@ -163,9 +163,9 @@ async fn operate(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
 }
 
 /// What gateways say of their ledger, for `kubectl tollgate check`, in one line.
-fn ledger_trouble(nodes: Arc<Nodes>, namespace: String) -> leader::Trouble {
+fn ledger_trouble(nodes: Arc<Nodes>) -> leader::Trouble {
     Box::new(move || {
-        let fleet = Fleet::new(nodes.all(), &namespace, true);
+        let fleet = Fleet::new(nodes.all(), true);
         let troubled = fleet.without_ledger();
         let (gateway, why) = troubled.first()?;
         let more = match troubled.len() - 1 {
@@ -195,7 +195,6 @@ async fn start_parts(args: &Args, context: &Context) -> anyhow::Result<Vec<JoinH
     let (servers, stdio) = stdio::start(context.clone());
     let lead = lead::start(lead::Options {
         client: context.client.clone(),
-        namespace: args.namespace.clone(),
         pod: args.pod.clone(),
         world: context.world.clone(),
         nodes: context.nodes.clone(),

@@ -62,11 +62,9 @@ use tollgate_crds::{
 };
 use tollgate_proto::Kind;
 
-/// What the writer needs.
-#[derive(Debug, Clone)]
+/// How much the writer may write.
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// The namespace of the installation: gateways in it serve everything.
-    pub namespace: String,
     /// Conditions a second, and at once.
     pub conditions: (u32, u32),
     /// Amounts and health a second.
@@ -87,7 +85,6 @@ pub struct Sources {
 /// The task of one term.
 struct Writer {
     client: Client,
-    options: Options,
     term: Term,
     teller: Teller,
     planner: Planner,
@@ -119,9 +116,7 @@ const BATCH: usize = 50;
 
 impl Options {
     /// The usual rates.
-    pub fn new(namespace: impl Into<String>) -> Self {
-        Options { namespace: namespace.into(), conditions: (50, 50), amounts: (10, 10) }
-    }
+    pub const USUAL: Options = Options { conditions: (50, 50), amounts: (10, 10) };
 }
 
 /// Writes statuses until `term` ends.
@@ -129,7 +124,6 @@ pub async fn run(client: Client, options: Options, term: Term, teller: Teller, s
     let (urgent, later) = (options.conditions, options.amounts);
     let writer = Writer {
         client,
-        options,
         term: term.clone(),
         teller,
         planner: Planner::default(),
@@ -156,7 +150,7 @@ impl Writer {
             if state.synced {
                 let looked = Instant::now();
                 let settled = started.elapsed() >= SETTLE;
-                let fleet = Fleet::new(nodes.all(), &self.options.namespace, settled);
+                let fleet = Fleet::new(nodes.all(), settled);
                 // A change of these is seen at the next look: within a few seconds.
                 let fleet = fleet.with_pods(stdio.borrow().clone());
                 let now = Now::read();

@@ -15,7 +15,6 @@ use tollgate_proto::{ResourceId, discovery::v1};
 #[derive(Debug)]
 pub struct Fleet {
     gateways: Vec<Arc<Node>>,
-    home: String,
     settled: bool,
     pods: Healths,
 }
@@ -37,9 +36,8 @@ pub const SETTLE: Duration = Duration::from_secs(5);
 // === impl Fleet ===
 
 impl Fleet {
-    /// The gateways that `nodes` are. Those whose ServiceAccount is in the namespace `home` serve everything, others only what
-    /// is theirs. `settled`: whether all of them can be expected to be here.
-    pub fn new(nodes: Vec<Arc<Node>>, home: &str, settled: bool) -> Self {
+    /// The gateways that `nodes` are. `settled`: whether all of them can be expected to be here.
+    pub fn new(nodes: Vec<Arc<Node>>, settled: bool) -> Self {
         // A gateway whose connection broke may be here twice for a while: what it said last counts.
         let mut latest: HashMap<(String, String), Arc<Node>> = HashMap::new();
         let mut gateways = Vec::new();
@@ -56,7 +54,7 @@ impl Fleet {
         }
         gateways.extend(latest.into_values());
         gateways.sort_by(|a, b| (a.name(), a.entered).cmp(&(b.name(), b.entered)));
-        Fleet { gateways, home: home.to_owned(), settled, pods: Healths::new() }
+        Fleet { gateways, settled, pods: Healths::new() }
     }
 
     /// Besides, what became of the pods of servers that the leader runs.
@@ -76,8 +74,8 @@ impl Fleet {
         for node in &self.gateways {
             let rejection = node.rejected.get(id).filter(|r| r.version == version);
             let in_force = node.in_force.get(id);
-            let serves_all = node.identity.namespace == self.home;
-            if rejection.is_none() && (!node.health.ready || (in_force.is_none() && !serves_all)) {
+            // One beside a workload serves what is its own, wherever it runs.
+            if rejection.is_none() && (!node.health.ready || (in_force.is_none() && !node.whole)) {
                 continue;
             }
             standing.expected += 1;
@@ -109,10 +107,7 @@ impl Fleet {
 
     /// Which of the installation's gateways the shared ledger does not answer, and why.
     pub fn without_ledger(&self) -> Vec<(&str, &str)> {
-        let troubled = self
-            .gateways
-            .iter()
-            .filter(|node| node.identity.namespace == self.home && !node.ledger_trouble.is_empty());
+        let troubled = self.gateways.iter().filter(|node| node.whole && !node.ledger_trouble.is_empty());
         troubled.map(|node| (node.name(), node.ledger_trouble.as_str())).collect()
     }
 

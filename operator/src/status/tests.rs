@@ -2,7 +2,7 @@
 
 mod stage;
 
-use super::{news::event, plan::Planner, subject::Urgency};
+use super::{fleet::Fleet, news::event, plan::Planner, subject::Urgency};
 use crate::{stdio::health::Health, xds::Identity};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -161,29 +161,36 @@ fn a_new_leader_that_does_not_know_the_gateways_yet_takes_nothing_back() {
     assert_eq!(stage.keys[0].status, before);
 }
 
+/// Wherever it runs: `system` is where the installation's gateways are.
 #[test]
 fn a_gateway_that_sees_a_part_only_counts_for_that_part() {
-    let mut stage = Stage::new(vec![
-        key(json!({})),
-        json!({"kind": "VirtualKey", "metadata": {"name": "other"}, "spec": {}}),
-    ]);
-    let sidecar =
-        stage.nodes.enter(Identity { namespace: "n".into(), service_account: "a".into(), pod: "p".into() });
-    let gateway = stage.gateway("g-1");
-    gateway.take(stage.all()).unwrap();
-    let mut part = stage.all();
-    part.in_force.retain(|item| item.name == "n/k");
-    part.in_force[0].version = "old".into();
-    sidecar.take(part).unwrap();
-    stage.wait(60);
-    stage.at += stage.start.elapsed();
-    stage.wait(40);
-    stage.look();
-    stage.wait(40);
-    stage.write();
-    assert_eq!(stage.message("Programmed"), "1 of 2 gateways do not have it after 30 s: p");
-    let other = stage.keys[1].status.as_ref().unwrap();
-    assert!(other.conditions.iter().all(|c| c.status == "True"), "{other:?}");
+    for namespace in ["n", "system"] {
+        let mut stage = Stage::new(vec![
+            key(json!({})),
+            json!({"kind": "VirtualKey", "metadata": {"name": "other"}, "spec": {}}),
+        ]);
+        let who = Identity { namespace: namespace.into(), service_account: "a".into(), pod: "p".into() };
+        let sidecar = stage.nodes.enter_bounded(who);
+        let gateway = stage.gateway("g-1");
+        gateway.take(stage.all()).unwrap();
+        let mut part = v1::NodeReport { ledger_trouble: "no such host".into(), ..stage.all() };
+        part.in_force.retain(|item| item.name == "n/k");
+        part.in_force[0].version = "old".into();
+        sidecar.take(part).unwrap();
+        assert!(
+            Fleet::new(stage.nodes.all(), true).without_ledger().is_empty(),
+            "it is not the installation's"
+        );
+        stage.wait(60);
+        stage.at += stage.start.elapsed();
+        stage.wait(40);
+        stage.look();
+        stage.wait(40);
+        stage.write();
+        assert_eq!(stage.message("Programmed"), "1 of 2 gateways do not have it after 30 s: p");
+        let other = stage.keys[1].status.as_ref().unwrap();
+        assert!(other.conditions.iter().all(|c| c.status == "True"), "{other:?}");
+    }
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Node {
     pub id: String,
     /// The replica that passes its reports on; `None`: it reports to this one.
     pub via: Option<Identity>,
+    /// It sees everything: one of the installation's own, not one beside a workload.
+    pub whole: bool,
     /// Since when it reports.
     pub entered: Instant,
     /// The versions in force there.
@@ -125,12 +127,12 @@ impl Nodes {
 
     /// A gateway that begins to report.
     pub fn enter(self: &Arc<Self>, identity: Identity) -> Entry {
-        self.add(identity, None, MAX_RESOURCES)
+        self.add(Node::new(identity, None, true), MAX_RESOURCES)
     }
 
     /// The same, one that sees a part only.
     pub fn enter_bounded(self: &Arc<Self>, identity: Identity) -> Entry {
-        self.add(identity, None, MAX_OF_PART)
+        self.add(Node::new(identity, None, false), MAX_OF_PART)
     }
 
     /// A replica that begins to pass on reports.
@@ -138,11 +140,11 @@ impl Nodes {
         Passed { nodes: self.clone(), via, entries: HashMap::new() }
     }
 
-    fn add(self: &Arc<Self>, identity: Identity, via: Option<Identity>, most: usize) -> Entry {
+    fn add(self: &Arc<Self>, node: Node, most: usize) -> Entry {
         let mut table = self.table.lock();
         table.next += 1;
         let number = table.next;
-        table.nodes.insert(number, Arc::new(Node::new(identity, via)));
+        table.nodes.insert(number, Arc::new(node));
         Entry { nodes: self.clone(), number, most }
     }
 
@@ -204,7 +206,8 @@ impl Passed {
                 service_account: origin.service_account.clone(),
                 pod: origin.pod.clone(),
             };
-            self.nodes.add(identity, Some(self.via.clone()), MAX_RESOURCES)
+            // How much it may say was the other replica's to check.
+            self.nodes.add(Node::new(identity, Some(self.via.clone()), origin.whole), MAX_RESOURCES)
         });
         entry.take(report)
     }
@@ -213,11 +216,12 @@ impl Passed {
 // === impl Node ===
 
 impl Node {
-    fn new(identity: Identity, via: Option<Identity>) -> Self {
+    fn new(identity: Identity, via: Option<Identity>, whole: bool) -> Self {
         Node {
             identity,
             id: String::new(),
             via,
+            whole,
             entered: Instant::now(),
             in_force: Arc::default(),
             rejected: BTreeMap::new(),
@@ -287,7 +291,7 @@ impl Node {
 
     /// The reports that lead another replica from `told` to this state; none when there is nothing to tell.
     pub fn reports_since(&self, told: Option<&Node>, stream: u64) -> Vec<v1::NodeReport> {
-        let none = Node::new(self.identity.clone(), None);
+        let none = Node::new(self.identity.clone(), None, self.whole);
         let old = told.unwrap_or(&none);
         let item = |id: &ResourceId, version: &str| v1::InForce {
             type_url: id.kind.type_url(),
@@ -315,6 +319,17 @@ impl Node {
         all
     }
 
+    /// The gateway, as a replica names it to the leader.
+    pub fn origin(&self, stream: u64) -> v1::Origin {
+        v1::Origin {
+            namespace: self.identity.namespace.clone(),
+            service_account: self.identity.service_account.clone(),
+            pod: self.identity.pod.clone(),
+            stream,
+            whole: self.whole,
+        }
+    }
+
     /// What each report has in full.
     fn rest(&self, stream: u64) -> v1::NodeReport {
         let rejected = self.rejected.iter().map(|(id, r)| v1::Rejection {
@@ -330,7 +345,7 @@ impl Node {
             health: Some(self.health),
             ejected: self.ejected.clone(),
             ledger_trouble: self.ledger_trouble.clone(),
-            origin: Some(origin(&self.identity, stream)),
+            origin: Some(self.origin(stream)),
             ..Default::default()
         }
     }
@@ -338,16 +353,6 @@ impl Node {
 
 /// The most entries of one report that is passed on.
 const PIECE: usize = 5000;
-
-/// A gateway, as a replica names it to the leader.
-pub fn origin(identity: &Identity, stream: u64) -> v1::Origin {
-    v1::Origin {
-        namespace: identity.namespace.clone(),
-        service_account: identity.service_account.clone(),
-        pod: identity.pod.clone(),
-        stream,
-    }
-}
 
 /// The entries of `new` that are not the same in `old`.
 fn news<'m, K: Ord, V: PartialEq>(

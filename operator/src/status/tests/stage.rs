@@ -187,7 +187,7 @@ impl Stage {
     }
 
     pub(super) fn look(&mut self) -> Plan {
-        let fleet = Fleet::new(self.nodes.all(), "system", self.at >= SETTLE).with_pods(self.pods.clone());
+        let fleet = Fleet::new(self.nodes.all(), self.at >= SETTLE).with_pods(self.pods.clone());
         let now = self.now();
         let plan = self.planner.look(&self.world, &fleet, now);
         let write = |(urgency, compiled): (_, _)| {

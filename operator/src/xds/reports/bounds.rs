@@ -37,7 +37,8 @@ pub(in crate::xds) fn believed(
         told.id.truncate(told.id.floor_char_boundary(MAX_WORD));
         told.metadata.clear();
     }
-    v1::NodeReport { origin: None, left: false, ..report }
+    // Nor is the installation's ledger its to speak of.
+    v1::NodeReport { origin: None, left: false, ledger_trouble: String::new(), ..report }
 }
 
 fn keep<T>(list: &mut Vec<T>, is_believed: impl Fn(&T) -> bool) {
@@ -87,6 +88,7 @@ mod tests {
             servers: vec![v1::ServerReport { server: "platform/db".into(), ..Default::default() }],
             origin: Some(v1::Origin::default()),
             left: true,
+            ledger_trouble: "lies".into(),
             ..Default::default()
         };
         let believed = believed(report, &node, &view);
@@ -94,7 +96,7 @@ mod tests {
         assert_eq!(believed.rejected, [rejection(&key, "apps/mine")]);
         assert_eq!(believed.budgets, [budget(&"apps/mine")]);
         assert!(believed.ejected.is_empty() && believed.servers.is_empty());
-        assert!(believed.origin.is_none() && !believed.left);
+        assert!(believed.origin.is_none() && !believed.left && believed.ledger_trouble.is_empty());
     }
 
     fn v1_key(namespace: &str, name: &str) -> tollgate_proto::v1::VirtualKey {

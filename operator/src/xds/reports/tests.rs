@@ -85,6 +85,14 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
     assert_eq!(shape(&there.all()[0]), shape(&node));
     assert_eq!(there.all()[0].via, Some(identity("operator-1")));
     assert_eq!(there.all()[0].ledger_trouble, "Redis does not answer");
+    assert!(there.all()[0].whole, "one of the installation's own");
+    let sidecar = here.enter_bounded(identity("sidecar"));
+    sidecar.take(v1::NodeReport::default()).unwrap();
+    let (stream_of_part, part) = here.own().pop_last().unwrap();
+    let mut passed_part = there.pass(identity("operator-1"));
+    part.reports_since(None, stream_of_part).into_iter().for_each(|report| passed_part.take(report).unwrap());
+    assert!(!there.all()[1].whole, "it sees a part only");
+    drop((sidecar, passed_part));
     assert!(there.own().is_empty(), "what was passed on is not passed on again");
     assert!(node.reports_since(Some(&node), stream).is_empty(), "nothing changed, nothing is told");
 
@@ -97,8 +105,7 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
     assert_eq!(shape(&there.all()[0]), shape(&now));
     assert!(now.budgets.is_empty() && now.ejected.is_empty(), "a key that is gone has no budgets");
 
-    let left =
-        v1::NodeReport { origin: Some(origin(&node.identity, stream)), left: true, ..Default::default() };
+    let left = v1::NodeReport { origin: Some(node.origin(stream)), left: true, ..Default::default() };
     passed.take(left).unwrap();
     assert!(there.all().is_empty());
     for report in now.reports_since(None, stream) {
