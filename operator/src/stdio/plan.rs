@@ -1,9 +1,13 @@
 //! What is to be done, from what is wanted and what is there (pure).
 
 use super::health::Health;
+use crate::status::pace::Backoff;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 /// Namespace and name of a server.
 pub type ServerName = (String, String);
@@ -29,6 +33,10 @@ pub struct Found {
 #[derive(Debug, Default)]
 pub struct Memory(BTreeMap<(ServerName, String), (Print, Print)>);
 
+/// Servers whose objects could not be written: why, and when that is tried again.
+#[derive(Debug, Default)]
+pub struct Troubles(BTreeMap<ServerName, (String, Backoff)>);
+
 /// What is to be done, in this order: an image that was withdrawn does not wait for anything.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
@@ -47,11 +55,11 @@ pub struct Write {
     pub ours: bool,
 }
 
-/// What is to be done.
-pub fn plan(wanted: &Wanted, found: &Found, memory: &Memory) -> Plan {
+/// What is to be done. What is there of servers that are `unreadable` stays as it is: nobody knows what they want.
+pub fn plan(wanted: &Wanted, unreadable: &BTreeSet<ServerName>, found: &Found, memory: &Memory) -> Plan {
     let mut plan = Plan::default();
     for (server, children) in &found.children {
-        if !wanted.contains_key(server) {
+        if !wanted.contains_key(server) && !unreadable.contains(server) {
             plan.remove.extend(children.keys().map(|kind| (server.clone(), kind.clone())));
         }
     }
@@ -101,12 +109,45 @@ impl Memory {
         self.0.insert((server.clone(), kind(object).to_owned()), (print(object), answer));
     }
 
-    /// Forgets servers that are not wanted.
-    pub fn keep(&mut self, wanted: &Wanted) {
-        self.0.retain(|(server, _), _| wanted.contains_key(server));
+    /// Forgets servers that are neither wanted nor unreadable.
+    pub fn keep(&mut self, wanted: &Wanted, unreadable: &BTreeSet<ServerName>) {
+        self.0.retain(|(server, _), _| wanted.contains_key(server) || unreadable.contains(server));
     }
 
     fn says(&self, server: &ServerName, kind: &str) -> Option<(Print, Print)> {
         self.0.get(&(server.clone(), kind.to_owned())).copied()
+    }
+}
+
+// === impl Troubles ===
+
+impl Troubles {
+    /// A server's objects could not be written; true when that is news.
+    pub fn failed(&mut self, server: &ServerName, why: String, now: Instant) -> bool {
+        let (known, backoff) = self.0.entry(server.clone()).or_default();
+        backoff.failed(now);
+        let is_news = *known != why;
+        *known = why;
+        is_news
+    }
+
+    /// They could be.
+    pub fn written(&mut self, server: &ServerName) {
+        self.0.remove(server);
+    }
+
+    /// Whether a server is left alone at `now`: it has failed, and waits for longer each time.
+    pub fn waits(&self, server: &ServerName, now: Instant) -> bool {
+        self.0.get(server).is_some_and(|(_, backoff)| backoff.wait(now).is_some())
+    }
+
+    /// Forgets all others.
+    pub fn keep(&mut self, stays: impl Fn(&ServerName) -> bool) {
+        self.0.retain(|server, _| stays(server));
+    }
+
+    /// Who has which.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServerName, &str)> {
+        self.0.iter().map(|(server, (why, _))| (server, why.as_str()))
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Runtime, apply,
     health::{Health, Healths, health},
     objects::objects,
-    plan::{self, Found, Memory, ServerName, Wanted, Write, kind},
+    plan::{self, Found, Memory, ServerName, Troubles, Wanted, Write, kind},
 };
 use crate::{
     context::Context,
@@ -13,7 +13,11 @@ use crate::{
 };
 use kube::Client;
 use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -24,6 +28,8 @@ use tollgate_proto::Kind;
 
 /// How often health is asked for, and what others changed or removed is looked for.
 const LOOK: Duration = Duration::from_secs(10);
+/// The same, while nothing is wanted and nothing known is left over.
+const REST: Duration = Duration::from_secs(60);
 /// How long looking into one namespace may take.
 const FIND: Duration = Duration::from_secs(15);
 
@@ -37,12 +43,23 @@ struct Runner {
     /// The world that `wanted` comes from.
     seen: Option<Arc<World>>,
     wanted: Wanted,
+    /// Servers that cannot be read.
+    unreadable: BTreeSet<ServerName>,
     memory: Memory,
-    /// Why servers are not as they should be.
-    troubles: BTreeMap<ServerName, String>,
-    /// There may be objects that nobody wants.
-    left: bool,
+    troubles: Troubles,
+    /// What else failed in the last round, so that it is told once.
+    failures: BTreeMap<String, String>,
+    left: Left,
     healths: watch::Sender<Healths>,
+}
+
+/// Whether there may be objects that nobody wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Where nobody could look.
+    Unseen,
+    Something,
 }
 
 /// Starts the task; it ends when the operator stops. The receiver tells the health of all servers while this replica leads.
@@ -82,9 +99,11 @@ impl Runner {
             namespaces,
             seen: None,
             wanted: Wanted::new(),
+            unreadable: BTreeSet::new(),
             memory: Memory::default(),
-            troubles: BTreeMap::new(),
-            left: true,
+            troubles: Troubles::default(),
+            failures: BTreeMap::new(),
+            left: Left::Something,
             healths,
         }
     }
@@ -96,15 +115,19 @@ impl Runner {
             let now = world.borrow_and_update().clone();
             let changed = now.synced && self.want(&now);
             if changed || Instant::now() >= next {
-                if self.seen.is_some() && (changed || self.left || !self.wanted.is_empty()) {
+                if self.seen.is_some() && (changed || self.left != Left::Nothing || !self.wanted.is_empty()) {
                     self.round().await;
                 }
-                next = Instant::now() + LOOK;
+                next = Instant::now() + self.pause();
             }
             if let Ok(Err(_)) = timeout_at(next, world.changed()).await {
                 return;
             }
         }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.wanted.is_empty() && self.left == Left::Unseen { REST } else { LOOK }
     }
 
     /// Takes what is wanted now; true when it is something else than before. The world changes with every status that is
@@ -113,40 +136,55 @@ impl Runner {
         let is_same = |seen: &Arc<World>| {
             Arc::ptr_eq(&seen.servers, &world.servers) && Arc::ptr_eq(&seen.compiled, &world.compiled)
         };
+        self.unreadable = unreadable(world);
         if self.seen.as_ref().is_some_and(is_same) {
             return false;
         }
         self.seen = Some(world.clone());
         let wanted = wanted(world, &self.runtime);
         let differs = self.wanted != wanted;
+        // What failed may be right now.
+        self.troubles.keep(|server| self.wanted.get(server) == wanted.get(server));
         self.wanted = wanted;
         differs
     }
 
     /// Looks, removes, writes and tells. What fails for one server or one namespace is told, and the others go on.
     async fn round(&mut self) {
-        let mut found = self.look().await;
-        self.memory.keep(&self.wanted);
-        let plan = plan::plan(&self.wanted, &found, &self.memory);
-        self.left = !plan.remove.is_empty() || !found.unseen.is_empty();
+        let mut failures = BTreeMap::new();
+        let mut found = self.look(&mut failures).await;
+        self.memory.keep(&self.wanted, &self.unreadable);
+        let plan = plan::plan(&self.wanted, &self.unreadable, &found, &self.memory);
+        self.left = match (plan.remove.is_empty(), found.unseen.is_empty()) {
+            (false, _) => Left::Something,
+            (true, false) => Left::Unseen,
+            (true, true) => Left::Nothing,
+        };
         for (server, kind) in &plan.remove {
             let Some(_permit) = self.lead.permit() else { return };
             let (namespace, name) = server;
             match within(apply::remove(&self.client, server, kind)).await {
                 Ok(()) => tracing::info!(namespace, server = name, kind, "nobody wants it: removed"),
-                Err(error) => tracing::warn!(namespace, server = name, kind, %error, "it cannot be removed"),
+                Err(error) => {
+                    let what = format!("{kind} {} of {namespace} cannot be removed", child_name(name));
+                    failures.insert(what, error.to_string());
+                }
             }
         }
-        let mut troubles = BTreeMap::new();
+        self.troubles.keep(|server| plan.write.iter().any(|(differs, _)| differs == server));
         for (server, writes) in plan.write {
-            if let Err(trouble) = self.write(&server, writes, &mut found).await {
-                troubles.insert(server, trouble);
+            if !self.troubles.waits(&server, std::time::Instant::now()) {
+                self.attempt(&server, writes, &mut found).await;
             }
         }
-        self.tell(troubles, found);
+        for (what, error) in failures.iter().filter(|(what, error)| self.failures.get(*what) != Some(error)) {
+            tracing::warn!(error, "{what}");
+        }
+        self.failures = failures;
+        self.tell(found);
     }
 
-    async fn look(&self) -> Found {
+    async fn look(&self, failures: &mut BTreeMap<String, String>) -> Found {
         let mut found = Found::default();
         for namespace in &self.namespaces {
             let looked = timeout(FIND, apply::find(&self.client, namespace.as_deref(), &mut found)).await;
@@ -156,10 +194,19 @@ impl Runner {
                 Err(_) => format!("no answer within {FIND:?}"),
             };
             let place = namespace.as_deref().unwrap_or("all namespaces");
-            tracing::warn!(namespace = place, error, "objects of stdio servers cannot be looked for");
+            failures.insert(format!("objects of stdio servers cannot be looked for in {place}"), error);
             found.unseen.insert(namespace.clone());
         }
         found
+    }
+
+    async fn attempt(&mut self, server: &ServerName, writes: Vec<Write>, found: &mut Found) {
+        let Err(trouble) = self.write(server, writes, found).await else {
+            return self.troubles.written(server);
+        };
+        if self.troubles.failed(server, trouble.clone(), std::time::Instant::now()) {
+            tracing::warn!(namespace = %server.0, server = %server.1, trouble, "a stdio server is not as it should be");
+        }
     }
 
     /// Writes a server's objects; the Deployment last: nothing runs before it is clear who may call it.
@@ -185,20 +232,14 @@ impl Runner {
         Ok(())
     }
 
-    fn tell(&mut self, troubles: BTreeMap<ServerName, String>, found: Found) {
-        for (server, trouble) in &troubles {
-            if self.troubles.get(server) != Some(trouble) {
-                tracing::warn!(namespace = %server.0, server = %server.1, trouble, "a stdio server is not as it should be");
-            }
-        }
+    fn tell(&self, found: Found) {
         // What is in a namespace that could not be looked into is as it was, as far as anybody knows.
         let before = self.healths.borrow().clone().into_iter().filter(|(server, _)| found.lacks(&server.0));
         let mut healths: Healths = before.chain(found.healths.clone()).collect();
-        for (server, trouble) in &troubles {
-            healths.insert(server.clone(), Health { ready: false, message: trouble.clone() });
+        for (server, trouble) in self.troubles.iter() {
+            healths.insert(server.clone(), Health { ready: false, message: trouble.to_owned() });
         }
         healths.retain(|server, _| self.wanted.contains_key(server));
-        self.troubles = troubles;
         self.healths.send_if_modified(|told| {
             let differs = *told != healths;
             *told = healths;
@@ -225,6 +266,15 @@ async fn within<T>(write: impl Future<Output = kube::Result<T>>) -> kube::Result
         Ok(written) => written,
         Err(_) => Err(kube::Error::Service(format!("no answer within {WRITE:?}").into())),
     }
+}
+
+/// The servers that cannot be read: what they want is not known.
+fn unreadable(world: &World) -> BTreeSet<ServerName> {
+    let servers = world.unreadable.keys().filter(|id| id.kind == Kind::McpServer);
+    let name = |id: &tollgate_proto::ResourceId| {
+        id.name.split_once('/').map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+    };
+    servers.filter_map(name).collect()
 }
 
 /// What is to be there: the objects of accepted servers with `spec.stdio`. One whose Secret is missing runs as well: its pod

@@ -4,10 +4,14 @@ use super::{
     Runtime,
     health::health,
     objects::objects,
-    plan::{Found, Memory, Plan, Print, ServerName, Wanted, Write, plan, print},
+    plan::{Found, Memory, Plan, Print, ServerName, Troubles, Wanted, Write, plan, print},
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 use tollgate_crds::api::McpServer;
 
 fn server(stdio: Value) -> McpServer {
@@ -129,6 +133,7 @@ fn health_is_told_in_words() {
 #[derive(Default)]
 struct Stage {
     wanted: Wanted,
+    unreadable: BTreeSet<ServerName>,
     found: Found,
     memory: Memory,
 }
@@ -163,7 +168,7 @@ impl Stage {
     }
 
     fn plan(&self) -> Plan {
-        plan(&self.wanted, &self.found, &self.memory)
+        plan(&self.wanted, &self.unreadable, &self.found, &self.memory)
     }
 }
 
@@ -212,4 +217,45 @@ fn what_nobody_wants_goes_and_a_namespace_that_cannot_be_seen_stays_as_it_is() {
     assert_eq!(stage.plan(), Plan::default(), "nobody knows what is there");
     stage.found.unseen.clear();
     assert_eq!(stage.plan().write.len(), 2);
+}
+
+#[test]
+fn a_server_that_cannot_be_read_keeps_what_it_has() {
+    let mut stage = Stage::default();
+    let db = stage.want("db");
+    stage.carry_out();
+    let wanted = stage.wanted.remove(&db).unwrap();
+    stage.unreadable.insert(db.clone());
+    stage.memory.keep(&stage.wanted, &stage.unreadable);
+    assert_eq!(stage.plan(), Plan::default(), "nobody knows what it wants");
+    // It can be read again, and says what it said: nothing is written.
+    stage.unreadable.clear();
+    stage.wanted.insert(db.clone(), wanted);
+    assert_eq!(stage.plan(), Plan::default());
+    stage.wanted.clear();
+    assert_eq!(stage.plan().remove.len(), 2);
+}
+
+#[test]
+fn what_is_refused_is_tried_again_less_and_less_often() {
+    let (mut troubles, start) = (Troubles::default(), Instant::now());
+    let db = ("team-a".to_owned(), "db".to_owned());
+    assert!(troubles.failed(&db, "quota".into(), start) && !troubles.failed(&db, "quota".into(), start));
+    assert!(troubles.failed(&db, "policy".into(), start), "another reason is news");
+    let mut tries = Vec::new();
+    for second in (0..600).step_by(10) {
+        let now = start + Duration::from_secs(second);
+        if !troubles.waits(&db, now) {
+            tries.push(second);
+            troubles.failed(&db, "policy".into(), now);
+        }
+    }
+    assert!(tries.len() < 20 && tries.windows(2).last().is_some_and(|w| w[1] - w[0] == 60), "{tries:?}");
+    assert_eq!(troubles.iter().collect::<Vec<_>>(), [(&db, "policy")]);
+    // Something else is wanted, or it could be written.
+    troubles.keep(|_| false);
+    assert!(!troubles.waits(&db, start));
+    troubles.failed(&db, "quota".into(), start);
+    troubles.written(&db);
+    assert!(!troubles.waits(&db, start) && troubles.iter().next().is_none());
 }
