@@ -43,7 +43,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tollgate_crds::{
-    annotations::{OPERATOR, ROTATE_TOKEN},
+    annotations::{OPERATOR, ROTATE_TOKEN, ROTATION_OVERLAP},
     api::VirtualKey,
     conditions::reasons,
 };
@@ -71,12 +71,18 @@ struct Keeper {
 /// What is remembered of one key.
 #[derive(Default)]
 struct Track {
+    /// What its owner said when it was last looked at.
+    said: Said,
     /// The request to rotate that needs nothing any more.
     handled: Option<String>,
     backoff: Backoff,
     /// What was told last, so that it is not told again.
     told: Option<String>,
 }
+
+/// What decides what becomes of a key's token: its generation, the request to rotate, and the overlap.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said(Option<i64>, Option<String>, Option<String>);
 
 /// A key whose Secret is to be looked at, and how often that failed.
 type Due = (ResourceId, Arc<VirtualKey>, u32);
@@ -128,6 +134,21 @@ fn is_due(
     let asked = key.annotations().get(ROTATE_TOKEN).filter(|value| !value.is_empty());
     let expired = wire.and_then(|w| w.previous_token_until).is_some_and(|until| until <= now.millis());
     missing || expired || (asked.is_some() && asked.map(String::as_str) != handled)
+}
+
+// === impl Track ===
+
+impl Track {
+    /// Takes what the key says. What was refused is looked at again at once when that is something else: a token that has leaked
+    /// does not wait for the time that a slip in its annotations has cost.
+    fn hear(&mut self, key: &VirtualKey) {
+        let of = |name: &str| key.annotations().get(name).cloned();
+        let said = Said(key.metadata.generation, of(ROTATE_TOKEN), of(ROTATION_OVERLAP));
+        if self.said != said {
+            self.said = said;
+            self.backoff = Backoff::default();
+        }
+    }
 }
 
 // === impl Keeper ===
@@ -184,6 +205,7 @@ impl Keeper {
                 _ => None,
             };
             let track = self.tracks.entry(id.clone()).or_default();
+            track.hear(key);
             if !is_due(key, wire, missing, track.handled.as_deref(), now) {
                 continue;
             }

@@ -1,4 +1,7 @@
-use super::decide::{Change, Done, decide};
+use super::{
+    Track,
+    decide::{Change, Done, decide},
+};
 use k8s_openapi::{ByteString, api::core::v1::Secret, jiff::Timestamp};
 use kube::ResourceExt as _;
 use tollgate_crds::{
@@ -122,4 +125,32 @@ fn what_the_operator_has_not_made_is_never_written() {
         matches!(change.done, Done::Generated { .. }),
         "an entry that is gone from one's own Secret comes again"
     );
+}
+
+#[test]
+fn what_was_refused_for_a_slip_is_looked_at_again_at_once_when_that_is_put_right() {
+    let now = std::time::Instant::now();
+    let refused = |said: &VirtualKey| {
+        let mut track = Track::default();
+        track.hear(said);
+        (0..10).for_each(|_| track.backoff.failed(now));
+        track.hear(said);
+        assert!(track.backoff.wait(now).is_some(), "it is as it was");
+        track
+    };
+    let slip = key(&[(ROTATE_TOKEN, "1"), (ROTATION_OVERLAP, "none")]);
+    let mut grown = slip.clone();
+    grown.metadata.generation = Some(2);
+    let right = key(&[(ROTATE_TOKEN, "1"), (ROTATION_OVERLAP, "0")]);
+    for said in [right, key(&[(ROTATE_TOKEN, "2"), (ROTATION_OVERLAP, "none")]), key(&[]), grown] {
+        let mut track = refused(&slip);
+        track.hear(&said);
+        assert_eq!(track.backoff.wait(now), None, "{said:?}");
+    }
+    // What others say of the key is nothing to it.
+    let mut other = slip.clone();
+    other.annotations_mut().insert("team".to_owned(), "a".to_owned());
+    let mut track = refused(&slip);
+    track.hear(&other);
+    assert!(track.backoff.wait(now).is_some());
 }
