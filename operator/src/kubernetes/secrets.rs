@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Unread --found, absent--> Found, Absent      a failure, or a refusal that is young, changes nothing: it is asked again
-//!    `-----refused for long--> Refused <--refused for long-- Found, Absent
+//!    |-----refused for long--> Refused <--refused for long-- Found, Absent
+//!    `-----failed for long---> nobody waits for it
 //! ```
 
 use super::{ObjectName, object};
@@ -41,6 +42,8 @@ struct Entry {
     wanted: BTreeSet<String>,
     known: Known,
     asking: Asking,
+    /// It could not be read for long, and nobody waits for it.
+    is_given_up: bool,
     /// Why the API server did not tell, last; `None`: it did.
     trouble: Option<Trouble>,
 }
@@ -78,6 +81,8 @@ enum Asking {
 #[derive(Debug)]
 struct Trouble {
     words: String,
+    /// Since when the API server tells nothing.
+    since: Instant,
     /// Since when every answer was a refusal.
     refused: Option<Instant>,
 }
@@ -91,8 +96,9 @@ const REFUSED: Duration = Duration::from_secs(60);
 /// How long a refusal must last until it takes away what is known: an API server whose authorizer has just started refuses
 /// everything, and one that does not know the operator's token yet as well.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The same, where nothing is known that could be taken away but by another replica's gateways.
-const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// The same, where nothing is known: for so long an operator that starts waits for it, because what it publishes without could take
+/// away what another replica's gateways have.
+const FIRST_PATIENCE: Duration = Duration::from_secs(60);
 
 // === impl Secrets ===
 
@@ -169,9 +175,17 @@ impl Secrets {
         self.entries.keys().filter(|(n, _)| scope.is_none_or(|s| s == n)).cloned().collect()
     }
 
-    /// Whether one was not looked for yet.
+    /// Whether one was not looked for yet. One that the API server fails to give for long counts as looked for when it gives others:
+    /// then it is that Secret which is broken (its encryption, its storage), and not the API server that is away.
     pub(super) fn is_unknown(&self) -> bool {
-        self.entries.values().any(|entry| matches!(entry.known, Known::Unread))
+        let mut unread =
+            self.entries.values().filter(|entry| matches!(entry.known, Known::Unread)).peekable();
+        if unread.peek().is_none() {
+            return false;
+        }
+        let answers =
+            self.entries.values().any(|entry| matches!(entry.known, Known::Found { .. } | Known::Absent));
+        !answers || unread.any(|entry| !entry.is_given_up)
     }
 
     /// Why a Secret could not be read, last; `None`: nothing is amiss with it.
@@ -239,16 +253,19 @@ impl Entry {
             Read::Failed(words) => {
                 // What was known stays: the API server's absence takes nothing away.
                 self.asking = Asking::Later(now + AGAIN);
-                self.trouble = Some(Trouble { words, refused: None });
+                let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+                self.is_given_up = now.saturating_duration_since(since) >= FIRST_PATIENCE;
+                self.trouble = Some(Trouble { words, since, refused: None });
                 return false;
             }
         };
-        self.trouble = None;
+        (self.trouble, self.is_given_up) = (None, false);
         self.asking = if again { Asking::Due } else { Asking::Rest };
         self.learn(known)
     }
 
     fn refused(&mut self, words: String, now: Instant) -> bool {
+        let began = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
         let since = self.trouble.as_ref().and_then(|trouble| trouble.refused).unwrap_or(now);
         let (patience, wait) = match self.known {
             Known::Unread => (FIRST_PATIENCE, AGAIN),
@@ -257,7 +274,7 @@ impl Entry {
         };
         let counts = now.saturating_duration_since(since) >= patience;
         self.asking = Asking::Later(now + if counts { REFUSED } else { wait });
-        self.trouble = Some(Trouble { words: words.clone(), refused: Some(since) });
+        self.trouble = Some(Trouble { words: words.clone(), since: began, refused: Some(since) });
         counts && self.learn(Known::Refused(words))
     }
 
@@ -315,3 +332,6 @@ impl Asking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
