@@ -8,11 +8,13 @@
 //! - [`policy`]: what a key may use, along its path to the root
 //! - [`access`]: who gains and who loses what
 //! - [`fields`]: what changed in a spec, field by field
-//! - [`rules`]: what a changed field means: wider, narrower, or worth a look
+//! - [`rules`]: what a changed field means: wider, narrower, or worth a look; [`window`]: of budgets over another time;
+//!   [`annotations`]: of what keys ask for by them
 //! - [`defaults`]: what need not be said; [`money`]: sums of dollars; [`merge`]: equal changes told once
 //! - [`report`]: all of it together; [`markdown`]: in words; [`page`]: as many of them as a comment takes
 
 pub mod access;
+pub mod annotations;
 pub mod defaults;
 pub mod fields;
 pub mod markdown;
@@ -23,6 +25,7 @@ pub mod policy;
 pub mod report;
 pub mod rules;
 pub mod state;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,17 @@ fn a_branch_is_compared_with_its_base() {
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["changes"][0]["fields"][0]["effect"], "Widens");
     assert_eq!(report["changes"][0]["fields"][0]["path"], "budgets[month].usd");
+    // A branch without commits of its own, and a main that goes on: what main got is not undone by it.
+    git(root, &["branch", "fresh"]);
+    git(root, &["stash", "-q"]);
+    fs::write(root.join("policy/other.yaml"), key("7").replace("name: a,", "name: b,")).unwrap();
+    git(root, &["add", "policy"]);
+    git(root, &["commit", "-qm", "more"]);
+    git(root, &["branch", "newer"]);
+    git(root, &["checkout", "-q", "fresh"]);
+    git(root, &["stash", "pop", "-q"]);
+    let (_, out, error) = review(root, &["policy", "--base", "newer"]);
+    assert!(out.contains("$5 → $9") && !out.contains("n/b"), "{out}{error}");
     // A revision that is not there is an error in use, and says so.
     let (code, _, error) = review(root, &["policy", "--base", "nowhere"]);
     assert_eq!(code, 2);

@@ -113,6 +113,12 @@ fn a_branch_is_told_in_the_words_of_its_effect() {
     repository.git(&["checkout", "-q", "more-for-alice"]);
     let (_, out, error) = repository.review(&["policy", "--base", "main"]);
     assert!(!out.contains("carol") && out.contains("eng/alice"), "{out}{error}");
+    // Nor of one that has no commits of its own yet.
+    repository.git(&["checkout", "-qb", "fresh", "base"]);
+    repository.write("policy/keys/team.yaml", &team("150"));
+    let (_, out, error) = repository.review(&["policy", "--base", "main"]);
+    assert!(!out.contains("carol") && out.contains("$200 → $150"), "{out}{error}");
+    repository.git(&["checkout", "-qf", "more-for-alice"]);
     // Seen from main, whose branch is behind: what there is in the tree against that branch.
     repository.git(&["checkout", "-q", "main"]);
     let (_, out, _) = repository.review(&["policy", "--base", "base"]);

@@ -10,10 +10,10 @@ use kube::ResourceExt as _;
 use std::{collections::BTreeMap, time::Duration};
 use tollgate_crds::{
     annotations::{
-        COMPONENT, DEFAULT_OVERLAP, MANAGED_BY, OPERATOR, ROTATE_TOKEN, ROTATED, ROTATION_OVERLAP, previous,
+        self, COMPONENT, MANAGED_BY, OPERATOR, ROTATE_TOKEN, ROTATED, ROTATION_OVERLAP, previous,
         previous_until,
     },
-    api::{API_VERSION, Span, VirtualKey},
+    api::{API_VERSION, VirtualKey},
 };
 
 /// What is to be written, and what to say of it.
@@ -136,15 +136,9 @@ fn rotated(
     Change { done: Done::Rotated { secret: secret.name_any(), until }, secret: Some(secret) }
 }
 
-/// For how long the token before a rotation stays valid. A text that is no duration is the error: whoever rotates a token that
-/// leaked must not be left with it for a day by a slip, and nobody is to be locked out by one.
+/// For how long the token before a rotation stays valid; the error is a text that is no duration.
 fn overlap(key: &VirtualKey) -> Result<Duration, &str> {
-    match key.annotations().get(ROTATION_OVERLAP).map(|text| text.trim()) {
-        None => Ok(Duration::from_secs(DEFAULT_OVERLAP)),
-        Some("0") => Ok(Duration::ZERO),
-        Some(text) if text.is_empty() => Err(text),
-        Some(text) => Span::from(text).parse().map_err(|_| text),
-    }
+    annotations::overlap(key.annotations().get(ROTATION_OVERLAP).map(String::as_str))
 }
 
 fn metadata(key: &VirtualKey, name: &str) -> ObjectMeta {

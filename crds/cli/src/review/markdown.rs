@@ -179,6 +179,10 @@ fn lines(group: &Group) -> Vec<String> {
 /// `budgets[month].usd` as people say it, everything else as it is written.
 fn name(path: &str) -> String {
     let budget = path.strip_prefix("budgets[").and_then(|rest| rest.split_once(']'));
+    if let Some((annotation, "")) = path.strip_prefix("metadata.annotations[").and_then(|p| p.split_once(']'))
+    {
+        return format!("annotation `{}`", code(annotation));
+    }
     match budget {
         Some((budget, "" | ".usd")) => format!("budget `{}`", code(budget)),
         _ => format!("`{}`", code(path)),
@@ -188,13 +192,15 @@ fn name(path: &str) -> String {
 /// What a field of `count` objects was and is.
 fn of_field(field: &FieldChange, count: usize) -> String {
     let show = |v: &Value| shown(&field.path, v);
-    match (&field.before, &field.after) {
+    let told = match (&field.before, &field.after) {
         (None, Some(one)) | (Some(one), None) => show(one),
         (before, after) => {
             let side = |v: &Option<Value>| v.as_ref().map(show).unwrap_or_default();
             format!("{} → {}{}{}", side(before), side(after), percent(field), in_all(field, count))
         }
-    }
+    };
+    let anew = if field.renews { " (begins anew: what was spent counts no more)" } else { "" };
+    format!("{told}{anew}")
 }
 
 /// By how much an amount changed.

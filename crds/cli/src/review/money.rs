@@ -1,6 +1,11 @@
 //! What a change means in dollars: which budgets rise and fall, and by how much in all.
 
-use super::{policy::Policy, state::Side};
+use super::{
+    annotations::{self, Asked},
+    policy::Policy,
+    state::Side,
+    window::Window,
+};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,10 +25,23 @@ pub struct Sum {
     /// The sum, of the changes where they rise or fall, else of the limits.
     #[serde(serialize_with = "as_dollars")]
     pub nanos: u128,
+    /// What they become by another window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub becomes: Option<Becomes>,
     /// How many keys or teams.
     pub count: usize,
     /// All of these keys stand below a budget in dollars as well, which holds whatever their own says.
     pub below_others: bool,
+}
+
+/// A sum over another time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Becomes {
+    /// Over what time, such as `a day`.
+    pub per: String,
+    /// The sum of the limits.
+    #[serde(serialize_with = "as_dollars")]
+    pub nanos: u128,
 }
 
 /// What happens to budgets.
@@ -36,6 +54,10 @@ pub enum What {
     New,
     /// They are taken away from keys or teams that stay.
     Dropped,
+    /// They hold over another time; what was spent of them counts no more.
+    OtherWindow,
+    /// Somebody asks for it that what was spent of them counts no more.
+    Renewed,
     /// They are lower.
     Lowered,
     /// Keys or teams that stay get them.
@@ -54,29 +76,43 @@ pub enum Whose {
     Teams,
 }
 
-/// The sums of a change, what allows more first.
+/// What happens to some budgets: the same to all of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    what: What,
+    of: Whose,
+    per: String,
+    /// The other window.
+    becomes: Option<String>,
+}
+
+/// The limits of some budgets, in nano-USD: as they were or what they differ by, and as they become.
+type Amount = (u128, u128);
+
+/// The sums of a change, what allows more first. What is refused comes to nothing.
 pub fn sums(before: &Side, after: &Side, policy: &Policy<'_>) -> Vec<Sum> {
-    let mut sums: BTreeMap<(What, Whose, String), (u128, usize, bool)> = BTreeMap::new();
+    let mut sums: BTreeMap<Event, (Amount, usize, bool)> = BTreeMap::new();
+    let (never, refused) = (before.refused(None), after.refused(Some(before)));
     let ids = before.specs.keys().chain(after.specs.keys()).filter(|id| id.kind == Kind::VirtualKey);
-    for id in ids.collect::<BTreeSet<_>>() {
-        let (old, new) = (before.specs.get(id), after.specs.get(id));
-        let Some(spec) = new.or(old) else { continue };
-        let whose = if is_team(spec) { Whose::Teams } else { Whose::Keys };
+    for id in ids.filter(|id| !refused.contains(id)).collect::<BTreeSet<_>>() {
+        let (old, new) = (before.specs.get(id).filter(|_| !never.contains(id)), after.specs.get(id));
         let below = policy
             .path(&id.namespace, &id.name)
             .is_some_and(|path| path.keys.iter().skip(1).flat_map(|key| &key.budgets).any(is_in_dollars));
-        for (what, per, nanos) in changes(old, new) {
-            let sum = sums.entry((what, whose, per)).or_insert((0, 0, true));
-            *sum = (sum.0 + nanos, sum.1 + 1, sum.2 && below);
+        let asked = (before.asked.get(id), after.asked.get(id));
+        for (event, (nanos, becomes)) in changes(old, new, asked) {
+            let sum = sums.entry(event).or_insert(((0, 0), 0, true));
+            *sum = ((sum.0.0 + nanos, sum.0.1 + becomes), sum.1 + 1, sum.2 && below);
         }
     }
-    let sum = |((what, whose, per), (nanos, count, below))| Sum {
-        what,
-        of: whose,
-        per,
+    let sum = |(event, ((nanos, becomes), count, below)): (Event, (Amount, usize, bool))| Sum {
+        what: event.what,
+        of: event.of,
+        per: event.per,
         nanos,
+        becomes: event.becomes.map(|per| Becomes { per, nanos: becomes }),
         count,
-        below_others: below && matches!(what, What::Raised | What::New | What::Dropped),
+        below_others: below && is_more(event.what),
     };
     sums.into_iter().map(sum).collect()
 }
@@ -94,35 +130,64 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// What happens to one key's budgets: one entry for each kind of change and window.
-fn changes(old: Option<&Value>, new: Option<&Value>) -> Vec<(What, String, u128)> {
+fn changes(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    asked: (Option<&Asked>, Option<&Asked>),
+) -> BTreeMap<Event, Amount> {
     let (before, after) = (limits(old), limits(new));
-    let mut out: BTreeMap<(What, String), u128> = BTreeMap::new();
+    let of = if new.or(old).is_some_and(is_team) { Whose::Teams } else { Whose::Keys };
+    let mut out: BTreeMap<Event, Amount> = BTreeMap::new();
+    let mut add = |what: What, per: &str, becomes: Option<&str>, (nanos, become_nanos): Amount| {
+        let event = Event { what, of, per: per.to_owned(), becomes: becomes.map(str::to_owned) };
+        let sum = out.entry(event).or_default();
+        *sum = (sum.0 + nanos, sum.1 + become_nanos);
+    };
     for name in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let (what, per, nanos) = match (before.get(name), after.get(name)) {
-            (Some((per, was)), Some((now_per, is))) if per == now_per && is > was => {
-                (What::Raised, per, is - was)
+        match (before.get(name), after.get(name)) {
+            (Some(was), Some(is)) if was.window != is.window => {
+                add(What::OtherWindow, &was.words(is), Some(&is.words(was)), (was.nanos, is.nanos));
             }
-            (Some((per, was)), Some((now_per, is))) if per == now_per && is < was => {
-                (What::Lowered, per, was - is)
+            (Some(was), Some(is)) if is.nanos > was.nanos => {
+                add(What::Raised, &is.per, None, (is.nanos - was.nanos, 0));
             }
-            (None, Some((per, is))) if old.is_none() => (What::New, per, *is),
-            (None, Some((per, is))) => (What::Limited, per, *is),
-            (Some((per, was)), None) if new.is_none() => (What::Removed, per, *was),
-            (Some((per, was)), None) => (What::Dropped, per, *was),
-            // The same, or another window: the two are not to be compared.
-            _ => continue,
-        };
-        *out.entry((what, per.clone())).or_default() += nanos;
+            (Some(was), Some(is)) if is.nanos < was.nanos => {
+                add(What::Lowered, &is.per, None, (was.nanos - is.nanos, 0));
+            }
+            (None, Some(is)) if old.is_none() => add(What::New, &is.per, None, (is.nanos, 0)),
+            (None, Some(is)) => add(What::Limited, &is.per, None, (is.nanos, 0)),
+            (Some(was), None) if new.is_none() => add(What::Removed, &was.per, None, (was.nanos, 0)),
+            (Some(was), None) => add(What::Dropped, &was.per, None, (was.nanos, 0)),
+            _ => {}
+        }
     }
-    out.into_iter().map(|((what, per), nanos)| (what, per, nanos)).collect()
+    if let (Some(_), Some(new)) = (old, new) {
+        let none = Asked::new();
+        let renewed = annotations::renewed(asked.0.unwrap_or(&none), asked.1.unwrap_or(&none), new);
+        let limits = renewed.into_iter().filter_map(limit);
+        limits.for_each(|(_, is)| add(What::Renewed, &is.per, None, (is.nanos, 0)));
+    }
+    out
 }
 
-/// Windows and limits in nano-USD, by the names of budgets.
-fn limits(spec: Option<&Value>) -> BTreeMap<&str, (String, u128)> {
+/// A limit in dollars.
+struct Dollars {
+    window: Option<Window>,
+    per: String,
+    zone: String,
+    nanos: u128,
+}
+
+/// Limits in dollars, by the names of budgets.
+fn limits(spec: Option<&Value>) -> BTreeMap<&str, Dollars> {
     let budgets = spec.and_then(|spec| spec.get("budgets")).and_then(Value::as_array);
-    let limit =
-        |budget| Some((text(budget, "name")?, (per(budget)?, u128::from(nanos(text(budget, "usd")?)?))));
     budgets.into_iter().flatten().filter_map(limit).collect()
+}
+
+fn limit(budget: &Value) -> Option<(&str, Dollars)> {
+    let nanos = u128::from(nanos(text(budget, "usd")?)?);
+    let zone = text(budget, "timeZone").unwrap_or("UTC").to_owned();
+    Some((text(budget, "name")?, Dollars { window: Window::of(budget), per: per(budget)?, zone, nanos }))
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
@@ -172,6 +237,15 @@ fn as_dollars<S: Serializer>(nanos: &u128, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_str(&dollars(*nanos))
 }
 
+// === impl Dollars ===
+
+impl Dollars {
+    /// Its window beside another one, such as `a month`; with the time zone where that is what differs.
+    fn words(&self, other: &Dollars) -> String {
+        if self.per == other.per { format!("{} ({})", self.per, self.zone) } else { self.per.clone() }
+    }
+}
+
 // === impl Sum ===
 
 impl Sum {
@@ -195,6 +269,14 @@ impl Sum {
                 "{count} {noun} no longer ha{} a budget of {sum}.",
                 if *count == 1 { "s" } else { "ve" }
             ),
+            What::OtherWindow => {
+                let new = self.becomes.iter().map(|new| format!("{} {}", dollars(new.nanos), new.per));
+                let (was, new) = (dollars(self.nanos), new.collect::<String>());
+                format!(
+                    "Budgets of {count} {noun} begin anew by another window: {was} {per}, now {new}{in_all}."
+                )
+            }
+            What::Renewed => format!("Budgets of {count} {noun} begin anew: {sum}."),
             What::Removed => format!("{count} removed {noun} had budgets of {sum}."),
         };
         let held = if self.below_others { " Budgets above them hold as well." } else { "" };
@@ -203,8 +285,13 @@ impl Sum {
 
     /// Whether more may be spent.
     pub fn is_more(&self) -> bool {
-        matches!(self.what, What::Raised | What::New | What::Dropped)
+        is_more(self.what)
     }
+}
+
+fn is_more(what: What) -> bool {
+    use What::{Dropped, New, OtherWindow, Raised, Renewed};
+    matches!(what, Raised | New | Dropped | OtherWindow | Renewed)
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use super::{
     access::{self, Access},
-    defaults,
+    annotations, defaults,
     fields::{self, Field},
     merge::{self, Group},
     money::{self, Sum},
     policy::Policy,
-    rules,
+    rules::{self, Meaning},
     state::{Id, Side},
 };
 use serde::{Serialize, Serializer};
@@ -97,10 +97,13 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FieldChange {
-    /// Its path below `spec`.
+    /// Its path below `spec`, or `metadata.annotations[NAME]`.
     pub path: String,
     /// What it does.
     pub effect: Effect,
+    /// A budget begins anew at once: what was spent of it counts no more.
+    #[serde(skip_serializing_if = "is_false")]
+    pub renews: bool,
     /// Of a budget's limit: over what time it holds, such as `a month`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per: Option<String>,
@@ -151,7 +154,9 @@ impl Report {
         };
         self.access.iter().any(of_access)
             || self.changes.iter().any(group)
-            || fields.clone().any(|field| field.effect == effect)
+            || fields
+                .clone()
+                .any(|field| field.effect == effect || (field.renews && effect == Effect::Widens))
     }
 }
 
@@ -209,42 +214,68 @@ fn warnings(after: &Policy<'_>, before: &Side) -> Vec<String> {
 
 fn changes(before: &Side, after: &Side) -> Vec<Object> {
     let ids: BTreeSet<&Id> = before.specs.keys().chain(after.specs.keys()).collect();
-    ids.into_iter().filter_map(|id| changed(id, before.specs.get(id), after.specs.get(id))).collect()
+    ids.into_iter().filter_map(|id| changed(id, before, after)).collect()
 }
 
-fn changed(id: &Id, before: Option<&Value>, after: Option<&Value>) -> Option<Object> {
+fn changed(id: &Id, before: &Side, after: &Side) -> Option<Object> {
     let nothing = Value::Object(serde_json::Map::new());
-    let (change, fields) = match (before, after) {
-        (Some(before), Some(after)) => (Change::Changed, fields::compare(before, after)),
-        (None, Some(after)) => (Change::Added, fields::compare(&nothing, &defaults::without(id.kind, after))),
+    let (old, new) = (before.specs.get(id), after.specs.get(id));
+    let (change, fields) = match (old, new) {
+        (Some(old), Some(new)) => (Change::Changed, fields::compare(old, new)),
+        (None, Some(new)) => (Change::Added, fields::compare(&nothing, &defaults::without(id.kind, new))),
         (Some(_), None) => (Change::Removed, Vec::new()),
         (None, None) => return None,
     };
+    let of = |field: Field| {
+        // A new object's fields are no change of what was: what it gives is told by who gains what.
+        let Meaning { effect, renews } = match (old, new) {
+            (Some(old), Some(new)) => rules::meaning(id.kind, &field, old, new),
+            _ => Meaning { effect: Effect::Neutral, renews: false },
+        };
+        let per = window(old, new, &field.path);
+        let plain = |value: Option<Value>| value.map(|v| defaults::without_at(id.kind, &field.path, &v));
+        let (before, after) = (plain(field.before), plain(field.after));
+        FieldChange { per, ..FieldChange::new(Field { before, after, ..field }, effect, renews) }
+    };
+    let mut fields: Vec<FieldChange> = fields.into_iter().map(of).collect();
+    if let Some(spec) = new {
+        let none = annotations::Asked::new();
+        let (was, is) = (before.asked.get(id).unwrap_or(&none), after.asked.get(id).unwrap_or(&none));
+        fields.extend(annotations::changes(was, is, spec, old.is_none()));
+    }
     if change == Change::Changed && fields.is_empty() {
         return None;
     }
-    let plain = |path: &str, value: Option<Value>| value.map(|v| defaults::without_at(id.kind, path, &v));
-    let spec = after.or(before);
-    let of = |field: Field| FieldChange {
-        // A new object's fields are no change of what was: what it gives is told by who gains what.
-        effect: if change == Change::Changed { rules::effect(id.kind, &field) } else { Effect::Neutral },
-        per: spec.and_then(|spec| window(spec, &field.path)),
-        before: plain(&field.path, field.before),
-        after: plain(&field.path, field.after),
-        path: field.path,
-    };
     Some(Object {
         kind: id.kind.to_string(),
         namespace: id.namespace.clone(),
         name: id.name.clone(),
         change,
-        fields: fields.into_iter().map(of).collect(),
+        fields,
     })
 }
 
-/// The window of the budget whose limit stands at this path.
-fn window(spec: &Value, path: &str) -> Option<String> {
-    let name = path.strip_prefix("budgets[")?.strip_suffix("].usd")?;
-    let budgets = spec.get("budgets")?.as_array()?;
-    money::per(budgets.iter().find(|b| b.get("name").and_then(Value::as_str) == Some(name))?)
+/// The window of the budget whose limit stands at this path; `None` where it is another than before, so that there is no one
+/// time over which the limits could be compared.
+fn window(before: Option<&Value>, after: Option<&Value>, path: &str) -> Option<String> {
+    path.ends_with("].usd").then_some(())?;
+    let per = |spec: &Value| money::per(rules::budget(spec, path)?);
+    match (before.and_then(per), after.and_then(per)) {
+        (Some(was), Some(is)) => (was == is).then_some(is),
+        (was, is) => is.or(was),
+    }
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
+// === impl FieldChange ===
+
+impl FieldChange {
+    /// A changed field that does this.
+    pub fn new(field: Field, effect: Effect, renews: bool) -> Self {
+        let Field { path, before, after, .. } = field;
+        FieldChange { path, effect, renews, per: None, before, after }
+    }
 }

@@ -1,6 +1,6 @@
 //! What a changed field means: wider, narrower, worth a look, or neither.
 
-use super::fields::Field;
+use super::{fields::Field, window};
 use serde::Serialize;
 use serde_json::Value;
 use tollgate_crds::api::{Span, Usd};
@@ -38,8 +38,21 @@ enum Rule {
     Scale(&'static [&'static str]),
     /// A lower price lets a budget pay for more.
     Price,
+    /// A budget's window, by the limits as well; see [`window::effect`].
+    Window,
+    /// A list of what counts against a budget: an item added counts more, and without the list all counts.
+    Counted,
     /// Always worth a look.
     Look,
+}
+
+/// What a changed field does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// From now on.
+    pub effect: Effect,
+    /// At once: a budget begins anew, what was spent of it counts no more.
+    pub renews: bool,
 }
 
 /// Which rule holds for a field: kinds, and the path with names left out. The first that matches counts.
@@ -47,6 +60,10 @@ const RULES: &[(Kind, &str, Rule)] = &[
     (Kind::VirtualKey, "budgets[].usd", Rule::Limit),
     (Kind::VirtualKey, "budgets[].tokens", Rule::Limit),
     (Kind::VirtualKey, "budgets[]", Rule::Restriction),
+    (Kind::VirtualKey, "budgets[].period", Rule::Window),
+    (Kind::VirtualKey, "budgets[].rolling", Rule::Window),
+    (Kind::VirtualKey, "budgets[].timeZone", Rule::Window),
+    (Kind::VirtualKey, "budgets[].models[]", Rule::Counted),
     (Kind::VirtualKey, "budgets[].*", Rule::Look),
     (Kind::VirtualKey, "limits.*", Rule::Limit),
     (Kind::VirtualKey, "models.allow[]", Rule::Grant),
@@ -93,11 +110,30 @@ const RULES: &[(Kind, &str, Rule)] = &[
     (Kind::McpServer, "allowedNamespaces*", Rule::Look),
 ];
 
-/// What a changed field of an object does.
-pub fn effect(kind: Kind, field: &Field) -> Effect {
+/// What a changed field of an object does, whose specs were and are these.
+pub fn meaning(kind: Kind, field: &Field, before: &Value, after: &Value) -> Meaning {
     let path = without_names(&field.path);
     let rule = RULES.iter().find(|(of, pattern, _)| *of == kind && matches(pattern, &path));
-    let Some((_, _, rule)) = rule else { return Effect::Neutral };
+    let plain = |effect: Effect| Meaning { effect, renews: false };
+    match rule {
+        None => plain(Effect::Neutral),
+        Some((_, _, Rule::Window)) => {
+            let effect = budget(before, &field.path).zip(budget(after, &field.path));
+            let effect = effect.map_or(Some(Effect::Attention), |(old, new)| window::effect(old, new));
+            Meaning { effect: effect.unwrap_or(Effect::Neutral), renews: effect.is_some() }
+        }
+        Some((_, _, rule)) => plain(effect(*rule, field)),
+    }
+}
+
+/// The budget of a spec that a path such as `budgets[month].period` lies in.
+pub fn budget<'s>(spec: &'s Value, path: &str) -> Option<&'s Value> {
+    let (name, _) = path.strip_prefix("budgets[")?.split_once(']')?;
+    let budgets = spec.get("budgets")?.as_array()?;
+    budgets.iter().find(|budget| budget.get("name").and_then(Value::as_str) == Some(name))
+}
+
+fn effect(rule: Rule, field: &Field) -> Effect {
     match rule {
         Rule::Limit => amounts(field, Absent::Unlimited),
         Rule::More => Effect::Neutral,
@@ -112,7 +148,9 @@ pub fn effect(kind: Kind, field: &Field) -> Effect {
             Effect::Narrows => Effect::Widens,
             other => other,
         },
-        Rule::Look => Effect::Attention,
+        Rule::Counted if field.whole => added(field, Effect::Widens, Effect::Narrows),
+        Rule::Counted => added(field, Effect::Narrows, Effect::Widens),
+        Rule::Window | Rule::Look => Effect::Attention,
     }
 }
 

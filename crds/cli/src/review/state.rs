@@ -1,5 +1,6 @@
 //! One side of a comparison: manifests of a folder or of a Git revision, compiled.
 
+use super::annotations::{self, Asked};
 use anyhow::{Context, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +8,7 @@ use std::{
     process::Command,
 };
 use tollgate_crds::{
-    compile::{Body, Compiled, Input, Object, Options, Problem, compile},
+    compile::{Body, Compiled, Input, Object, Options, Problem, Status, compile},
     manifest::{self, FileProblem, Others, folder},
     platforms,
     stdio::StdioRules,
@@ -44,6 +45,8 @@ pub struct Id {
 pub struct Side {
     /// The specs of the three kinds, as JSON with the defaults written out.
     pub specs: BTreeMap<Id, serde_json::Value>,
+    /// What the annotations of keys ask for.
+    pub asked: BTreeMap<Id, Asked>,
     /// What the compiler made of them and says of them.
     pub compiled: Compiled,
     /// Why the API server would refuse objects that the compiler takes, by the chart's admission policies.
@@ -117,9 +120,20 @@ impl Side {
             }
         }
         let specs = input.objects.iter().filter_map(spec).collect();
+        let asked = input.objects.iter().filter_map(asked).collect();
         let forbidden = rules.platforms.iter().flat_map(|platforms| forbidden(&input.objects, platforms));
         let forbidden = forbidden.collect();
-        Side { specs, compiled: compile(&input), forbidden, others, problems }
+        Side { specs, asked, compiled: compile(&input), forbidden, others, problems }
+    }
+
+    /// The objects that would not come into force as they are here: the compiler refuses them, or the API server would. It lets
+    /// those be whose spec is as it was `before`.
+    pub fn refused(&self, before: Option<&Side>) -> BTreeSet<Id> {
+        let statuses = self.compiled.statuses.iter().filter(|status| !status.is_accepted());
+        let of_status =
+            |s: &Status| Id { kind: s.kind, namespace: s.namespace.clone(), name: s.name.clone() };
+        let changed = |id: &&Id| before.is_some_and(|before| before.specs.get(*id) != self.specs.get(*id));
+        statuses.map(of_status).chain(self.forbidden.keys().filter(changed).cloned()).collect()
     }
 }
 
@@ -141,6 +155,11 @@ fn spec(object: &Object) -> Option<(Id, serde_json::Value)> {
         Body::Secret(_) | Body::Unreadable(..) => return None,
     };
     Some((id(object), spec.ok()?))
+}
+
+fn asked(object: &Object) -> Option<(Id, Asked)> {
+    let Body::VirtualKey(key) = &object.body else { return None };
+    Some((id(object), annotations::of(key.metadata.annotations.as_ref())))
 }
 
 fn scan(paths: &[PathBuf]) -> anyhow::Result<BTreeMap<PathBuf, folder::Content>> {
@@ -174,18 +193,16 @@ fn of_revision(revision: &str, paths: &[PathBuf]) -> anyhow::Result<BTreeMap<Pat
     Ok(files)
 }
 
-/// Where the branch that is reviewed left `revision`, so that what `revision` got since is not told as this branch's doing. It
-/// is `revision` itself when that has nothing since, when it is ahead of the branch, and when Git does not know (a shallow clone).
+/// Where the branch that is reviewed left `revision`, so that what `revision` got since is not told as this branch's doing: of a
+/// branch without commits of its own, its tip. It is `revision` itself when Git does not know (a shallow clone).
 fn fork_point(revision: &str) -> anyhow::Result<String> {
-    let commit = |name: &str| {
-        let found = git(&["rev-parse", "--verify", "--quiet", &format!("{name}^{{commit}}")]);
-        found.map(|found| String::from_utf8_lossy(&found).trim().to_owned())
-    };
-    let base = commit(revision)
-        .with_context(|| format!("Git has no revision {revision:?}; in a pipeline, fetch it first"))?;
-    let (Ok(head), Ok(fork)) = (commit("HEAD"), git(&["merge-base", &base, "HEAD"])) else { return Ok(base) };
+    let base = git(&["rev-parse", "--verify", "--quiet", &format!("{revision}^{{commit}}")]);
+    let base =
+        base.with_context(|| format!("Git has no revision {revision:?}; in a pipeline, fetch it first"))?;
+    let base = String::from_utf8_lossy(&base).trim().to_owned();
+    let Ok(fork) = git(&["merge-base", &base, "HEAD"]) else { return Ok(base) };
     let fork = String::from_utf8_lossy(&fork).trim().to_owned();
-    Ok(if fork.is_empty() || fork == head { base } else { fork })
+    Ok(if fork.is_empty() { base } else { fork })
 }
 
 /// The path without `.` and `..`, as Git names it.

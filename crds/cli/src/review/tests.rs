@@ -114,6 +114,99 @@ fn a_raised_budget_is_wider_and_a_lowered_one_narrower() {
     );
 }
 
+const BUDGET: &str = r#"usd: "200", period: Month"#;
+
+#[test]
+fn another_window_is_told_and_a_shorter_one_is_wider() {
+    for (window, widens, lines) in [
+        (
+            r#"usd: "200", period: Day"#,
+            true,
+            [
+                "🔺 `budgets[month].period`: `Month` → `Day`",
+                "🔺 Budgets of 1 team begin anew by another window: $200 a month, now $200 a day.",
+            ],
+        ),
+        (
+            r#"usd: "200", rolling: 1h"#,
+            true,
+            ["🔺 `budgets[month].rolling`: `1h` (begins anew", "$200 a month, now $200 in any 1h."],
+        ),
+        (
+            r#"usd: "200", period: Month, timeZone: Asia/Tokyo"#,
+            true,
+            [
+                "👀 `budgets[month].timeZone`: `Asia/Tokyo` (begins anew",
+                "$200 a month (UTC), now $200 a month (Asia/Tokyo).",
+            ],
+        ),
+        // Less from then on, and what was spent before is forgotten all the same.
+        (
+            r#"usd: "200", period: Year"#,
+            true,
+            ["🔻 `budgets[month].period`: `Month` → `Year` (begins anew", "$200 a month, now $200 a year."],
+        ),
+        // The same in other words.
+        (
+            r#"usd: "200", period: Month, timeZone: UTC"#,
+            false,
+            ["`budgets[month].timeZone`: `UTC`", "Nobody gains"],
+        ),
+    ] {
+        let report = review(BUDGET, window);
+        says(&report, &lines);
+        assert_eq!(code(&report, &[FailOn::Widens]), if widens { 3 } else { 0 }, "{window}");
+    }
+    let report = review(BUDGET, r#"usd: "200", period: Month, models: ["openai/o3-pro"]"#);
+    says(&report, &["🔺 `budgets[month].models[]`: `openai/o3-pro`"]);
+    // Limits over different times are not added up.
+    let text = words(&review(BUDGET, r#"usd: "7", period: Day"#));
+    assert!(
+        text.contains("🔺 `budgets[month].period`") && text.contains("🔻 budget `month`: $200 → $7"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_annotations_ask_for_is_part_of_the_change() {
+    let team = "metadata: {name: team, namespace: eng}";
+    let with = |annotations: &str| {
+        format!("metadata: {{name: team, namespace: eng, annotations: {{{annotations}}}}}")
+    };
+    let report = review(team, &with(r#"tollgate.dev/reset-budget: "*:1""#));
+    says(
+        &report,
+        &[
+            "1 setting is wider.",
+            "🔺 annotation `tollgate.dev/reset-budget`: `*:1` (begins anew",
+            "🔺 Budgets of 1 team begin anew: $200 a month.",
+        ],
+    );
+    assert_eq!(code(&report, &[FailOn::Widens]), 3);
+    for (annotations, line, exits) in [
+        ("tollgate.dev/reset-budget: 'week:1'", "👀 annotation `tollgate.dev/reset-budget`", [0, 3, 3]),
+        ("tollgate.dev/rotation-overlap: 8760h", "🔺 annotation `tollgate.dev/rotation-overlap`", [3, 0, 3]),
+        ("tollgate.dev/rotation-overlap: '0'", "🔻 annotation `tollgate.dev/rotation-overlap`", [0, 0, 3]),
+        ("tollgate.dev/rotation-overlap: soon", "👀 annotation `tollgate.dev/rotation-overlap`", [0, 3, 3]),
+        ("tollgate.dev/rotate-token: now", "👀 annotation `tollgate.dev/rotate-token`", [0, 3, 3]),
+    ] {
+        let report = review(team, &with(annotations));
+        says(&report, &[line]);
+        let rules = [FailOn::Widens, FailOn::Attention, FailOn::Any];
+        assert_eq!(rules.map(|rule| code(&report, &[rule])), exits, "{annotations}");
+    }
+    // What was carried out already is not asked for again, and what goes asks for nothing.
+    let side_with = |annotations: &str| side(&BASE.replacen(team, &with(annotations), 1));
+    let (once, twice) =
+        ("tollgate.dev/reset-budget: 'month:1'", "tollgate.dev/reset-budget: 'day:1,month:1'");
+    let report = Report::new(&side_with(once), &side_with(twice), 0);
+    assert!(!report.does(Effect::Widens) && report.money.is_empty(), "{}", words(&report));
+    let report = Report::new(&side_with(once), &side(BASE), 0);
+    says(&report, &["Nobody gains or loses anything.", "no longer `month:1`"]);
+    // Other annotations are none of ours.
+    says(&review(team, &with("team: a")), &["Nothing changes."]);
+}
+
 #[test]
 fn who_gains_a_model_is_computed_and_not_read_off_the_field() {
     // The route gets a model that alice's pattern covers and bob's does not.
@@ -233,6 +326,12 @@ fn what_only_platform_namespaces_may_do_is_refused_elsewhere_before_it_is_applie
         ],
     );
     assert_eq!((report.refused.len(), code(&report, &[])), (2, 1));
+    // What is refused brings no money.
+    assert!(report.money.is_empty(), "{}", words(&report));
+    assert_eq!(Report::new(&side(BASE), &side(&text), 0).money.len(), 1);
+    let nowhere = text.replace("period: Day}", "period: Day, timeZone: No/Where}");
+    let report = Report::new(&side(BASE), &side(&nowhere), 0);
+    assert!(report.money.is_empty() && report.refused.len() == 1, "{}", words(&report));
     // What stands there so already may stay; and without the flag nobody knows which namespaces are the platform's.
     assert!(Report::new(&side_by(&text, &rules), &side_by(&text, &rules), 0).refused.is_empty());
     assert!(Report::new(&side(BASE), &side(&text), 0).refused.is_empty());
