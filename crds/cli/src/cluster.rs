@@ -1,5 +1,6 @@
 //! The API server, and a way to the gateway through it.
 
+use crate::kubeconfig;
 use anyhow::{Context, anyhow, bail, ensure};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, body::Bytes, client::conn::http1, header};
@@ -8,11 +9,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{Pod, Secret},
 };
-use kube::{
-    Api, Client, Config, Resource,
-    api::ListParams,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, Resource, api::ListParams};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, path::PathBuf};
 use tokio::{
@@ -94,18 +91,9 @@ impl Cluster {
     /// Connects as kubectl would.
     ///
     /// # Errors
-    /// When there is no usable kubeconfig.
+    /// When there is no usable kubeconfig, nor a ServiceAccount of a pod.
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let options = KubeConfigOptions { context: target.context.clone(), ..KubeConfigOptions::default() };
-        let config = match &target.kubeconfig {
-            Some(path) => {
-                let read = Kubeconfig::read_from(path);
-                let read = read.with_context(|| format!("cannot read the kubeconfig {}", path.display()))?;
-                Config::from_custom_kubeconfig(read, &options).await
-            }
-            None => Config::from_kubeconfig(&options).await,
-        };
-        let config = config.context("no cluster to talk to: set KUBECONFIG or --kubeconfig")?;
+        let config = kubeconfig::find(target.kubeconfig.as_deref(), target.context.as_deref()).await?;
         let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         Ok(Cluster { client: Client::try_from(config)?, namespace })
     }

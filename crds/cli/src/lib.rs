@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //! - [`review`]: what a change to manifests means, without a cluster
-//! - [`cluster`]: the API server, and a way to the gateway through it
+//! - [`cluster`]: the API server, and a way to the gateway through it; [`kubeconfig`]: which one, and as whom
 //! - [`get`], [`spend`]: keys, routes and servers; budgets as a tree
 //! - [`logs`]: records, also as they come
 //! - [`check`]: whether everything is installed and healthy
@@ -11,6 +11,7 @@
 pub mod check;
 pub mod cluster;
 pub mod get;
+pub mod kubeconfig;
 pub mod logs;
 pub mod review;
 pub mod spend;
