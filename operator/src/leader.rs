@@ -35,8 +35,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-#[cfg(doc)]
-use tollgate_crds::annotations::LEDGER_TROUBLE;
 use tollgate_crds::annotations::OPERATOR;
 
 /// The most time that one write of a leader may take; see [`Term::permit`].
@@ -66,8 +64,8 @@ pub struct Options {
     pub timing: Timing,
 }
 
-/// What the leader writes upon the Lease as [`LEDGER_TROUBLE`], whenever it renews it.
-pub type Trouble = Box<dyn Fn() -> Option<String> + Send + Sync>;
+/// What the leader writes upon the Lease, whenever it renews it.
+pub type Says = Box<dyn Fn() -> record::Notes + Send + Sync>;
 
 /// Who leads now. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -93,19 +91,19 @@ struct Elector {
     lease: Option<Lease>,
     seen: Option<Seen>,
     terms: u64,
-    trouble: Trouble,
+    says: Says,
 }
 
 /// Begins to want the Lease, until `stop`; then it is released, and the task ends. Must be called within a runtime.
 pub fn start(
     client: Client,
     options: Options,
-    trouble: Trouble,
+    says: Says,
     stop: CancellationToken,
 ) -> (Lead, JoinHandle<()>) {
     let (standing, receiver) = watch::channel(Standing::Nobody);
     let api = Api::namespaced(client, &options.namespace);
-    let elector = Elector { api, options, standing, lease: None, seen: None, terms: 0, trouble };
+    let elector = Elector { api, options, standing, lease: None, seen: None, terms: 0, says };
     (Lead(receiver), tokio::spawn(elector.run(stop)))
 }
 
@@ -232,7 +230,7 @@ impl Elector {
         let mut next =
             self.options.candidate.next(self.lease.as_ref(), self.seen.as_ref(), duration, Instant::now());
         if let Next::Create(lease) | Next::Replace(lease) = &mut next {
-            record::note(lease, (self.trouble)());
+            record::note(lease, (self.says)());
         }
         let written = match next {
             Next::Create(lease) => self.api.create(&params, &lease).await,

@@ -13,6 +13,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tollgate_crds::{
+    annotations::{GATEWAYS, LEDGER_TROUBLE, VERSION, gateways},
     compile::{Input, Options as CompileOptions},
     stdio::StdioRules,
 };
@@ -140,8 +141,8 @@ async fn operate(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
 
     let (certificates, keeper) = certificates::start(&client, &settings.namespace);
     let nodes: Arc<Nodes> = Arc::default();
-    let trouble = ledger_trouble(nodes.clone());
-    let (lead, electing) = leader::start(client.clone(), args.leader(), trouble, stop.clone());
+    let says = says(nodes.clone());
+    let (lead, electing) = leader::start(client.clone(), args.leader(), says, stop.clone());
     let pushed =
         pushed::start(client.clone(), args.audience.clone(), certificates.sealing.clone(), stop.clone());
     let feed = kubernetes::start(client.clone(), &args.watch_namespaces, args.input(), pushed, stop.clone());
@@ -162,18 +163,27 @@ async fn operate(args: Args, telemetry: &Telemetry) -> anyhow::Result<()> {
     served
 }
 
-/// What gateways say of their ledger, for `kubectl tollgate check`, in one line.
-fn ledger_trouble(nodes: Arc<Nodes>) -> leader::Trouble {
+/// What the leader knows of its gateways, for `kubectl tollgate check`.
+fn says(nodes: Arc<Nodes>) -> leader::Says {
     Box::new(move || {
         let fleet = Fleet::new(nodes.all(), true);
-        let troubled = fleet.without_ledger();
-        let (gateway, why) = troubled.first()?;
-        let more = match troubled.len() - 1 {
-            0 => String::new(),
-            more => format!(" (and {more} more)"),
-        };
-        Some(format!("{gateway}{more}: {why}"))
+        vec![
+            (LEDGER_TROUBLE, ledger_trouble(&fleet)),
+            (GATEWAYS, Some(gateways(&fleet.versions()))),
+            (VERSION, Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ]
     })
+}
+
+/// What gateways say of their ledger, in one line.
+fn ledger_trouble(fleet: &Fleet) -> Option<String> {
+    let troubled = fleet.without_ledger();
+    let (gateway, why) = troubled.first()?;
+    let more = match troubled.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Some(format!("{gateway}{more}: {why}"))
 }
 
 /// Ends everything on a signal.

@@ -88,7 +88,7 @@ async fn a_healthy_installation_is_green_and_a_broken_one_says_what_is_broken() 
     let namespace = cluster.namespace("tollgate").await.unwrap();
     let webhook = format!("tollgate-{namespace}-operator");
     let arguments = ["--dataplane-image=none".to_owned(), format!("--webhook-configuration={webhook}")];
-    let mut here = Installation::start_in(&cluster, &namespace, 1, arguments.into()).await;
+    let mut here = Installation::start_in(&cluster, &namespace, 2, arguments.into()).await;
     install(&here).await;
     here.apply(&(here.route() + &key("team", "budgets: [{name: month, usd: '10', period: Month}]"))).await;
 
@@ -100,6 +100,8 @@ async fn a_healthy_installation_is_green_and_a_broken_one_says_what_is_broken() 
         "√ an operator leads",
     ]);
     green.has(&["√ the injection webhook can be called", "√ root keys are for the platform's namespaces"]);
+    green.has(&["√ exports are for the platform's namespaces", "√ the gateways' ledger answers"]);
+    green.has(&["√ operator, gateways and this plugin are of one version"]);
     let json = here.plugin(&["check", "-o", "json"]).await;
     let report: serde_json::Value = serde_json::from_str(&json.out).unwrap();
     assert!(
@@ -108,6 +110,8 @@ async fn a_healthy_installation_is_green_and_a_broken_one_says_what_is_broken() 
     );
 
     objects_and_programs(&here).await;
+    policies_that_refuse_nothing(&here).await;
+    gateways_that_are_not_heard(&mut here).await;
     what_only_the_operator_repairs(&mut here, &webhook).await;
     somebody_without_rights(&here).await;
 }
@@ -157,10 +161,59 @@ async fn objects_and_programs(here: &Installation<'_>) {
     let label = ["label", "deployment/tollgate-gateway", "--overwrite"];
     here.kubectl(&[&label[..], &["app.kubernetes.io/version=9.9.9"]].concat()).await;
     has_ready(here, "deployment/tollgate-gateway", None).await;
-    said(here, 0, "the gateway is 9.9.9")
+    said(here, 0, "the chart of the gateway is 9.9.9")
         .await
-        .has(&["‼ operator, gateway and this plugin are of one version"]);
+        .has(&["‼ operator, gateways and this plugin are of one version"]);
     here.kubectl(&[&label[..], &["app.kubernetes.io/version=0.1.0"]].concat()).await;
+    said(here, 0, " 0 to look at, 0 failed").await;
+}
+
+/// The policy is there, and does nothing.
+async fn policies_that_refuse_nothing(here: &Installation<'_>) {
+    let namespace = here.plane.namespace();
+    let (policy, binding) = (
+        format!("tollgate-{namespace}-root-keys"),
+        format!("validatingadmissionpolicybinding/tollgate-{namespace}-root-keys"),
+    );
+    let actions = |action: &str| json!({"spec": {"validationActions": [action]}}).to_string();
+    here.kubectl(&["patch", &binding, "--type=merge", "-p", &actions("Audit")]).await;
+    said(here, 0, &format!("the policy {policy} refuses nothing, its binding says Audit")).await.has(&[
+        "‼ root keys are for",
+        "√ exports are for",
+        " 1 to look at",
+    ]);
+    let saved = here.kubectl(&["get", &binding, "-o", "yaml"]).await;
+    here.kubectl(&["delete", &binding]).await;
+    said(here, 0, &format!("the policy {policy} has no binding")).await.has(&["‼ root keys are for"]);
+    // Another's, of the same labels, is not this one's.
+    let other = saved.replace(&policy, "another-root-keys");
+    here.apply(
+        &other
+            .lines()
+            .filter(|l| !l.contains("resourceVersion") && !l.contains("uid:"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
+    .await;
+    said(here, 0, &format!("the policy {policy} has no binding")).await;
+    here.kubectl(&["delete", "validatingadmissionpolicybinding/another-root-keys"]).await;
+    let mine = saved.lines().filter(|l| !l.contains("resourceVersion") && !l.contains("uid:"));
+    here.apply(&mine.collect::<Vec<_>>().join("\n")).await;
+    here.kubectl(&["patch", &binding, "--type=merge", "-p", &actions("Deny")]).await;
+    said(here, 0, " 0 to look at, 0 failed").await;
+}
+
+/// What is not known is not well.
+async fn gateways_that_are_not_heard(here: &mut Installation<'_>) {
+    for gateway in 0..2 {
+        here.plane.gateway_mut(gateway).unwrap().stop().await.unwrap();
+    }
+    let yellow = said(here, 0, "has heard 0 gateways, and 2 are ready").await;
+    yellow.has(&["‼ the gateways' ledger answers", "no gateway has said which version it is"]);
+    for gateway in 0..2 {
+        here.plane.gateway_mut(gateway).unwrap().restart().unwrap();
+    }
+    here.plane.wait_ready().await.unwrap();
     said(here, 0, " 0 to look at, 0 failed").await;
 }
 
@@ -194,8 +247,8 @@ async fn what_only_the_operator_repairs(here: &mut Installation<'_>, webhook: &s
 
     here.plane.operator_mut(0).unwrap().restart().unwrap();
     here.plane.wait_ready().await.unwrap();
-    // All of it is repaired but the policy, which is Helm's.
-    said(here, 0, " 1 to look at, 0 failed").await;
+    // All of it is repaired but the policies, which are Helm's.
+    said(here, 0, " 2 to look at, 0 failed").await;
 }
 
 /// A gateway's gauge of its ledger.

@@ -9,7 +9,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use std::time::{Duration, Instant};
-use tollgate_crds::annotations::{LEADER_ADDRESS, LEDGER_TROUBLE, MANAGED_BY, OPERATOR};
+use tollgate_crds::annotations::{GATEWAYS, LEADER_ADDRESS, LEDGER_TROUBLE, MANAGED_BY, OPERATOR, VERSION};
 
 /// The name of the Lease.
 pub const NAME: &str = "tollgate-operator";
@@ -111,12 +111,17 @@ impl Candidate {
     }
 }
 
-/// Says upon `lease` what is wrong with the gateways' ledger.
-pub fn note(lease: &mut Lease, trouble: Option<String>) {
+/// What the leader says of the installation upon the Lease, by annotation; what it has nothing to say of goes.
+pub type Notes = Vec<(&'static str, Option<String>)>;
+
+/// Says upon `lease` what the leader knows.
+pub fn note(lease: &mut Lease, notes: Notes) {
     let annotations = lease.metadata.annotations.get_or_insert_default();
-    match trouble {
-        Some(trouble) => drop(annotations.insert(LEDGER_TROUBLE.to_owned(), trouble)),
-        None => drop(annotations.remove(LEDGER_TROUBLE)),
+    for (name, value) in notes {
+        match value {
+            Some(value) => drop(annotations.insert(name.to_owned(), value)),
+            None => drop(annotations.remove(name)),
+        }
     }
 }
 
@@ -125,8 +130,9 @@ pub fn released(lease: &Lease) -> Lease {
     let mut released = lease.clone();
     released.metadata.managed_fields = None;
     if let Some(annotations) = &mut released.metadata.annotations {
-        annotations.remove(LEADER_ADDRESS);
-        annotations.remove(LEDGER_TROUBLE);
+        for name in [LEADER_ADDRESS, LEDGER_TROUBLE, GATEWAYS, VERSION] {
+            annotations.remove(name);
+        }
     }
     if let Some(spec) = &mut released.spec {
         spec.holder_identity = Some(String::new());
@@ -146,6 +152,7 @@ fn holder(lease: &Lease) -> Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const DURATION: Duration = Duration::from_secs(15);
 
@@ -192,8 +199,12 @@ mod tests {
     #[test]
     fn a_released_lease_is_free_at_once_and_one_of_ones_own_is_kept() {
         let (a, b, now) = (candidate("a"), candidate("b"), Instant::now());
-        let lease = a.taken(&Lease::default(), DURATION);
+        let mut lease = a.taken(&Lease::default(), DURATION);
+        note(&mut lease, vec![(GATEWAYS, Some("0.1.0=2".to_owned())), (LEDGER_TROUBLE, None)]);
+        assert_eq!(lease.metadata.annotations.as_ref().unwrap()[GATEWAYS], "0.1.0=2");
         let free = released(&lease);
+        // What its holder knew, nobody knows now.
+        assert_eq!(free.metadata.annotations, Some(BTreeMap::new()));
         let seen = Seen::update(None, &free, now);
         let next = b.next(Some(&free), Some(&seen), DURATION, now);
         assert!(replaces(&next));

@@ -5,7 +5,7 @@ use crate::{
     xds::reports::{Node, Rejection},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -109,6 +109,16 @@ impl Fleet {
     pub fn without_ledger(&self) -> Vec<(&str, &str)> {
         let troubled = self.gateways.iter().filter(|node| node.whole && !node.ledger_trouble.is_empty());
         troubled.map(|node| (node.name(), node.ledger_trouble.as_str())).collect()
+    }
+
+    /// How many of the installation's gateways have reported, by the version that each says it is; empty: it says none.
+    pub fn versions(&self) -> BTreeMap<&str, usize> {
+        let mut versions = BTreeMap::new();
+        let heard = |node: &&Arc<Node>| !(node.id.is_empty() && node.version.is_empty());
+        for node in self.gateways.iter().filter(|node| node.identity.namespace == self.home).filter(heard) {
+            *versions.entry(node.version.as_str()).or_default() += 1;
+        }
+        versions
     }
 
     /// How many gateways serve the route `id` in any version, and which of them leave `backend` alone at `now` (Unix

@@ -38,6 +38,8 @@ pub struct Node {
     pub identity: Identity,
     /// What it calls itself.
     pub id: String,
+    /// The version that it says it is.
+    pub version: String,
     /// The replica that passes its reports on; `None`: it reports to this one.
     pub via: Option<Identity>,
     /// It sees everything: one of the installation's own, not one beside a workload.
@@ -94,6 +96,10 @@ pub struct Passed {
 )]
 pub struct TooMany;
 
+/// What a gateway calls its version in its metadata.
+const VERSION: &str = "version";
+/// The most characters of a version.
+const MAX_VERSION: usize = 32;
 /// The most resources of one gateway's report.
 const MAX_RESOURCES: usize = 200_000;
 /// The most of a gateway that sees a part only.
@@ -220,6 +226,7 @@ impl Node {
         Node {
             identity,
             id: String::new(),
+            version: String::new(),
             via,
             whole,
             entered: Instant::now(),
@@ -244,6 +251,9 @@ impl Node {
     /// Folds a report in that came at `now` (Unix milliseconds). Types that this version does not know are passed over.
     fn take(&mut self, report: v1::NodeReport, most: usize, now: i64) -> Result<(), TooMany> {
         if let Some(node) = report.node {
+            let version = node.metadata.get(VERSION).map_or("", String::as_str);
+            let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || ".-+".contains(*letter);
+            self.version = version.chars().filter(is_plain).take(MAX_VERSION).collect();
             self.id = node.id;
         }
         for item in report.gone {
@@ -340,7 +350,10 @@ impl Node {
             kept: r.kept.clone().unwrap_or_default(),
         });
         v1::NodeReport {
-            node: Some(v1::Node { id: self.id.clone(), ..Default::default() }),
+            node: Some(v1::Node {
+                id: self.id.clone(),
+                metadata: [(VERSION.to_owned(), self.version.clone())].into(),
+            }),
             rejected: rejected.collect(),
             health: Some(self.health),
             ejected: self.ejected.clone(),

@@ -10,6 +10,7 @@ use k8s_openapi::{
     api::{
         admissionregistration::v1::{
             MutatingWebhook, MutatingWebhookConfiguration, ValidatingAdmissionPolicy,
+            ValidatingAdmissionPolicyBinding,
         },
         core::v1::{ConfigMap, Secret},
     },
@@ -26,12 +27,12 @@ const SOON: SignedDuration = SignedDuration::from_hours(24);
 /// All of it.
 pub async fn all(cluster: &Cluster, namespace: &str, report: &mut Report) {
     definitions(cluster, report).await;
-    programs::all(cluster, namespace, report).await;
+    let release = programs::all(cluster, namespace, report).await;
     for name in ["tollgate-operator-tls", "tollgate-gateway-tls"] {
         certificate(cluster, namespace, name, report).await;
     }
     webhook(cluster, namespace, report).await;
-    root_keys(cluster, report).await;
+    policies(cluster, namespace, release.as_deref(), report).await;
 }
 
 async fn definitions(cluster: &Cluster, report: &mut Report) {
@@ -148,15 +149,113 @@ async fn trusts(cluster: &Cluster, namespace: &str, webhooks: &[&MutatingWebhook
     }
 }
 
-async fn root_keys(cluster: &Cluster, report: &mut Report) {
-    let api: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
-    let outcome = match api.list(&ListParams::default().labels(CHART)).await {
-        Err(error) => Outcome::warned(said(&error), "an administrator's account can check it"),
-        Ok(found) if found.items.is_empty() => Outcome::warned(
-            "there is none: whoever may create a VirtualKey can give himself a budget",
-            "set rootKeyPolicy.enabled in the chart's values",
+/// The chart's admission policies: the end of their names, what holds by them, and what happens without.
+const POLICIES: [(&str, &str, &str); 2] = [
+    (
+        "root-keys",
+        "root keys are for the platform's namespaces",
+        "whoever may create a VirtualKey can give himself a budget",
+    ),
+    (
+        "exports",
+        "exports are for the platform's namespaces",
+        "what others export counts for nothing, and nobody tells them",
+    ),
+];
+
+/// The policies of this release are there, and refuse.
+async fn policies(cluster: &Cluster, namespace: &str, release: Option<&str>, report: &mut Report) {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
+    let all = ListParams::default();
+    let found = (policies.list(&ListParams::default().labels(CHART)).await, bindings.list(&all).await);
+    for (end, what, danger) in POLICIES {
+        let outcome = match (&found, release) {
+            ((Err(error), _) | (_, Err(error)), _) => {
+                Outcome::warned(said(error), "an administrator's account can check it")
+            }
+            (_, None) => Outcome::warned(
+                "nobody knows: the policy has the name of the operator's deployment, which is not seen",
+                "see the operator above",
+            ),
+            ((Ok(policies), Ok(bindings)), Some(release)) => {
+                let name = format!("{}-{end}", cluster_name(release, namespace));
+                enforced(&policies.items, &bindings.items, &name, danger)
+            }
+        };
+        report.note("Policies", what, outcome);
+    }
+}
+
+/// What the chart's names of cluster-scoped objects begin with.
+fn cluster_name(release: &str, namespace: &str) -> String {
+    if namespace == "tollgate-system" {
+        return release.to_owned();
+    }
+    let whole = format!("{release}-{namespace}");
+    whole.get(..80).unwrap_or(&whole).trim_end_matches('-').to_owned()
+}
+
+fn enforced(
+    policies: &[ValidatingAdmissionPolicy],
+    bindings: &[ValidatingAdmissionPolicyBinding],
+    name: &str,
+    danger: &str,
+) -> Outcome {
+    if !policies.iter().any(|policy| policy.name_any() == name) {
+        let found = format!("there is no admission policy {name}: {danger}");
+        return Outcome::warned(found, "set rootKeyPolicy.enabled in the chart's values");
+    }
+    let specs = bindings.iter().filter_map(|binding| binding.spec.as_ref());
+    let bound: Vec<_> = specs.filter(|spec| spec.policy_name.as_deref() == Some(name)).collect();
+    let actions: Vec<&str> =
+        bound.iter().flat_map(|spec| spec.validation_actions.iter().flatten()).map(String::as_str).collect();
+    match () {
+        () if actions.contains(&"Deny") => Outcome::Passed,
+        () if bound.is_empty() => Outcome::warned(
+            format!("the policy {name} has no binding, so that it refuses nothing: {danger}"),
+            "helm upgrade brings it back",
         ),
-        Ok(_) => Outcome::Passed,
-    };
-    report.note("Policies", "root keys are for the platform's namespaces", outcome);
+        () => Outcome::warned(
+            format!("the policy {name} refuses nothing, its binding says {}: {danger}", actions.join(", ")),
+            "set rootKeyPolicy.validationActions to [Deny] in the chart's values",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_policy_that_refuses_nothing_is_none() {
+        let policy = |name: &str| serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+        let bound = |name: &str, action: &str| {
+            let spec = json!({"policyName": name, "validationActions": [action]});
+            serde_json::from_value(json!({"metadata": {"name": "any"}, "spec": spec})).unwrap()
+        };
+        let name = format!("{}-root-keys", cluster_name("blue-tollgate", "ai"));
+        let ours = || vec![policy("blue-tollgate-ai-root-keys")];
+        let of = |policies: Vec<_>, bindings: Vec<_>| enforced(&policies, &bindings, &name, "danger");
+        assert_eq!(of(ours(), vec![bound(&name, "Audit"), bound(&name, "Deny")]), Outcome::Passed);
+        for (outcome, words) in [
+            (of(vec![], vec![]), "there is no admission policy blue-tollgate-ai-root-keys: danger"),
+            // Another installation's, or the other policy of this one.
+            (
+                of(vec![policy("tollgate-root-keys")], vec![bound("tollgate-root-keys", "Deny")]),
+                "there is no",
+            ),
+            (of(vec![policy("blue-tollgate-ai-exports")], vec![]), "there is no admission policy"),
+            (of(ours(), vec![bound("tollgate-root-keys", "Deny")]), "has no binding"),
+            (of(ours(), vec![bound(&name, "Audit")]), "refuses nothing, its binding says Audit: danger"),
+        ] {
+            assert!(
+                matches!(&outcome, Outcome::Warned { found, .. } if found.contains(words)),
+                "{outcome:?}"
+            );
+        }
+        assert_eq!(cluster_name("tollgate", "tollgate-system"), "tollgate");
+        assert_eq!(cluster_name("r", &"n".repeat(100)).len(), 80);
+    }
 }

@@ -17,8 +17,8 @@ use k8s_openapi::{
 };
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
-use std::fmt::Debug;
-use tollgate_crds::annotations::LEDGER_TROUBLE;
+use std::{collections::BTreeMap, fmt::Debug};
+use tollgate_crds::annotations::{GATEWAYS, LEDGER_TROUBLE, VERSION as LEADS, gateways_said};
 
 /// The label of everything that the chart installs.
 pub(super) const CHART: &str = "app.kubernetes.io/name=tollgate";
@@ -46,20 +46,39 @@ struct Workload {
     version: Option<String>,
 }
 
-/// All of them.
-pub(super) async fn all(cluster: &Cluster, namespace: &str, report: &mut Report) {
-    let mut versions = Vec::new();
-    for (component, what) in [("operator", "the operator"), ("gateway", "the gateway")] {
-        versions.extend(deployment(cluster, namespace, component, what, report).await);
-    }
+/// What the leader says of the installation.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Heard {
+    /// What is wrong with the gateways' ledger.
+    trouble: Option<String>,
+    /// Its own version.
+    version: Option<String>,
+    /// How many gateways have reported, by version.
+    gateways: Option<BTreeMap<String, usize>>,
+}
+
+/// All of them. Returns what the names of the release's objects begin with, where that can be seen.
+pub(super) async fn all(cluster: &Cluster, namespace: &str, report: &mut Report) -> Option<String> {
+    let operator = deployment(cluster, namespace, "operator", "the operator", report).await;
+    let gateway = deployment(cluster, namespace, "gateway", "the gateway", report).await;
     stores(cluster, namespace, report).await;
     for component in ["gateway", "operator"] {
         endpoints(cluster, namespace, component, report).await;
     }
-    leader(cluster, namespace, report).await;
-    if !versions.is_empty() {
-        report.note(SECTION, "operator, gateway and this plugin are of one version", same(&versions));
+    let heard = leader(cluster, namespace, report).await;
+    if let Some(heard) = &heard {
+        report.note(SECTION, "the gateways' ledger answers", ledger(namespace, gateway.as_ref(), heard));
     }
+    let charts = [("the chart of the operator", &operator), ("the chart of the gateway", &gateway)];
+    let charts =
+        charts.into_iter().filter_map(|(what, of)| Some((what.to_owned(), of.as_ref()?.version.clone()?)));
+    let charts: Vec<_> = charts.collect();
+    if !charts.is_empty() {
+        let outcome = same(charts, heard.as_ref());
+        report.note(SECTION, "operator, gateways and this plugin are of one version", outcome);
+    }
+    let operator = operator?.name;
+    Some(operator.strip_prefix("deployment/")?.strip_suffix("-operator")?.to_owned())
 }
 
 /// The objects of a namespace with these labels.
@@ -75,16 +94,16 @@ fn of(component: &str) -> String {
     format!("{CHART},app.kubernetes.io/component={component}")
 }
 
-/// Checks a Deployment of the chart; its version.
+/// Checks a Deployment of the chart; what it is.
 async fn deployment(
     cluster: &Cluster,
     namespace: &str,
     component: &str,
     what: &str,
     report: &mut Report,
-) -> Option<(String, String)> {
+) -> Option<Workload> {
     let labels = of(component);
-    let mut version = None;
+    let mut known = None;
     let outcome = match listed::<Deployment>(cluster, namespace, &labels).await {
         Err(error) => Outcome::failed(said(&error), format!("may you list deployments in {namespace}?")),
         Ok(found) => match found.first().map(Workload::from) {
@@ -93,13 +112,14 @@ async fn deployment(
                 "helm install tollgate charts/tollgate; another namespace is named with --tollgate-namespace",
             ),
             Some(workload) => {
-                version.clone_from(&workload.version);
-                replicas(cluster, namespace, &labels, &workload).await
+                let outcome = replicas(cluster, namespace, &labels, &workload).await;
+                known = Some(workload);
+                outcome
             }
         },
     };
     report.note(SECTION, format!("{what} runs, all replicas ready"), outcome);
-    Some((what.to_owned(), version?))
+    known
 }
 
 /// The stores that came with the chart; others are somebody else's to check.
@@ -152,9 +172,15 @@ async fn pods(cluster: &Cluster, namespace: &str, labels: &str) -> String {
         return ": there are no pods (a quota, an admission policy, or no controller)".to_owned();
     }
     let waiting: Vec<String> = pods.iter().filter(|pod| !is_ready(pod)).map(why).collect();
-    match waiting.get(..PODS) {
-        Some(first) => format!(": {} and {} more", first.join("; "), waiting.len() - PODS),
-        None => format!(": {}", waiting.join("; ")),
+    some(&waiting)
+}
+
+/// The first few of them.
+fn some(waiting: &[String]) -> String {
+    let first = waiting.get(..PODS).unwrap_or(waiting).join("; ");
+    match waiting.len().saturating_sub(PODS) {
+        0 => format!(": {first}"),
+        more => format!(": {first} and {more} more"),
     }
 }
 
@@ -219,14 +245,15 @@ async fn reached(cluster: &Cluster, namespace: &str, service: &str) -> Outcome {
     }
 }
 
-async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) {
+/// Checks the Lease; what its holder says, where there is one.
+async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) -> Option<Heard> {
     let api: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
     let hint = "without a leader gateways go on, but no status is written and no token is made: see the operator's logs";
-    let mut trouble = None;
+    let mut heard = Heard::default();
     let outcome = match api.get(LEASE).await {
         Err(error) => Outcome::failed(said(&error), hint),
         Ok(lease) => {
-            trouble = lease.annotations().get(LEDGER_TROUBLE).cloned();
+            heard = Heard::from(&lease);
             let spec = lease.spec.unwrap_or_default();
             let age = spec.renew_time.map(|renewed| Timestamp::now().duration_since(renewed.0));
             match (spec.holder_identity.filter(|holder| !holder.is_empty()), age) {
@@ -241,35 +268,80 @@ async fn leader(cluster: &Cluster, namespace: &str, report: &mut Report) {
     };
     let leads = outcome == Outcome::Passed;
     report.note(SECTION, "an operator leads", outcome);
-    if leads {
-        report.note(SECTION, "the gateways' ledger answers", ledger(namespace, trouble));
+    leads.then_some(heard)
+}
+
+/// What the leader heard from gateways. Of those that it has not heard nobody knows.
+fn ledger(namespace: &str, gateway: Option<&Workload>, heard: &Heard) -> Outcome {
+    let name = gateway.map_or("deployment/tollgate-gateway", |gateway| gateway.name.as_str());
+    if let Some(trouble) = &heard.trouble {
+        return Outcome::failed(
+            trouble,
+            format!(
+                "keys' spending.onStoreFailure decides what is served; kubectl -n {namespace} exec {name} -- \
+                 /tollgate-dataplane ledger status; docs/operations.md, \"Redis\""
+            ),
+        );
+    }
+    let ready = gateway.and_then(|gateway| usize::try_from(gateway.ready).ok()).unwrap_or(0);
+    match heard.gateways.as_ref().map(|versions| versions.values().sum::<usize>()) {
+        None => {
+            Outcome::warned("the operator that leads does not say of how many gateways it heard", UPGRADE)
+        }
+        Some(number) if number == 0 || number < ready => Outcome::warned(
+            format!(
+                "nobody knows: the operator that leads has heard {number} gateways, and {ready} are ready"
+            ),
+            format!("they report within seconds; kubectl -n {namespace} logs {name} says why one does not"),
+        ),
+        Some(_) => Outcome::Passed,
     }
 }
 
-/// What the leader heard from gateways.
-fn ledger(namespace: &str, trouble: Option<String>) -> Outcome {
-    let Some(trouble) = trouble else { return Outcome::Passed };
-    Outcome::failed(
-        trouble,
-        format!(
-            "keys' spending.onStoreFailure decides what is served; kubectl -n {namespace} exec deployment/tollgate-gateway -- \
-             /tollgate-dataplane ledger status; docs/operations.md, \"Redis\""
-        ),
-    )
-}
-
-/// All of these versions are this plugin's.
-fn same(versions: &[(String, String)]) -> Outcome {
+/// The charts, the operator that leads and all gateways that it heard are of this plugin's version.
+fn same(mut versions: Vec<(String, String)>, heard: Option<&Heard>) -> Outcome {
     let own = env!("CARGO_PKG_VERSION");
-    if versions.iter().all(|(_, version)| version == own) {
+    let (mut gateways, mut unknown) = (0, "");
+    if let Some(version) = heard.and_then(|heard| heard.version.clone()) {
+        versions.push(("the operator".to_owned(), version));
+    } else {
+        unknown = "no operator that leads says which version it is";
+    }
+    for (version, number) in heard.and_then(|heard| heard.gateways.as_ref()).into_iter().flatten() {
+        gateways += number;
+        match (version.as_str(), number) {
+            ("", _) => unknown = "a gateway does not say which version it is",
+            (version, 1) => versions.push(("a gateway".to_owned(), version.to_owned())),
+            (version, number) => versions.push((format!("each of {number} gateways"), version.to_owned())),
+        }
+    }
+    if gateways == 0 && unknown.is_empty() {
+        unknown = "no gateway has said which version it is";
+    }
+    let differing = versions.iter().any(|(_, version)| version != own);
+    if !differing && unknown.is_empty() {
         return Outcome::Passed;
     }
     let mut words: Vec<_> = versions.iter().map(|(what, version)| format!("{what} is {version}")).collect();
     words.push(format!("this plugin is {own}"));
-    Outcome::warned(
-        words.join(", "),
-        "helm upgrade, and the plugin of the same release: what they mean by a field may differ",
-    )
+    words.extend((!unknown.is_empty()).then(|| unknown.to_owned()));
+    Outcome::warned(words.join(", "), UPGRADE)
+}
+
+/// What to do about versions.
+const UPGRADE: &str =
+    "helm upgrade, and the plugin of the same release: what they mean by a field may differ";
+
+// === impl Heard ===
+
+impl From<&Lease> for Heard {
+    fn from(lease: &Lease) -> Self {
+        let said = |name: &str| lease.annotations().get(name).cloned();
+        let gateways = said(GATEWAYS).map(|value| {
+            gateways_said(&value).into_iter().map(|(version, number)| (version.to_owned(), number)).collect()
+        });
+        Heard { trouble: said(LEDGER_TROUBLE), version: said(LEADS), gateways }
+    }
 }
 
 // === impl Workload ===
@@ -333,10 +405,70 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_differ_are_told() {
-        let own = env!("CARGO_PKG_VERSION").to_owned();
-        assert_eq!(same(&[("the operator".into(), own.clone())]), Outcome::Passed);
-        let other = same(&[("the operator".into(), own), ("the gateway".into(), "9.9.9".into())]);
-        assert!(matches!(other, Outcome::Warned { found, .. } if found.contains("the gateway is 9.9.9")));
+    fn of_many_pods_some_are_told() {
+        let pods: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).into();
+        assert_eq!(some(&pods[..3]), ": a; b; c");
+        assert_eq!(some(&pods), ": a; b; c and 1 more");
+        assert_eq!(some(&pods[..1]), ": a");
+    }
+
+    /// What a Lease with these annotations says.
+    fn heard(annotations: &[(&str, &str)]) -> Heard {
+        let annotations: BTreeMap<_, _> = annotations.iter().copied().collect();
+        let lease = json!({"metadata": {"name": LEASE, "annotations": annotations}});
+        Heard::from(&serde_json::from_value::<Lease>(lease).unwrap())
+    }
+
+    fn gateway(ready: i32) -> Workload {
+        Workload { name: "deployment/blue-gateway".to_owned(), ready, ..Workload::default() }
+    }
+
+    #[test]
+    fn a_ledger_of_which_nobody_has_heard_is_not_said_to_answer() {
+        let of = |gateways: &str| ledger("ns", Some(&gateway(2)), &heard(&[(GATEWAYS, gateways)]));
+        assert_eq!(of("0.1.0=2"), Outcome::Passed);
+        assert_eq!(of("0.1.0=1,0.2.0=1"), Outcome::Passed);
+        for (gateways, words) in
+            [("", "has heard 0 gateways, and 2 are ready"), ("0.1.0=1", "heard 1 gateways")]
+        {
+            let outcome = of(gateways);
+            assert!(
+                matches!(&outcome, Outcome::Warned { found, .. } if found.contains(words)),
+                "{outcome:?}"
+            );
+        }
+        // A leader of an older version.
+        let older = ledger("ns", Some(&gateway(2)), &heard(&[]));
+        assert!(matches!(older, Outcome::Warned { found, .. } if found.contains("does not say")));
+        let trouble = [(LEDGER_TROUBLE, "g: no route"), (GATEWAYS, "0.1.0=2")];
+        let red = ledger("ns", Some(&gateway(2)), &heard(&trouble));
+        assert!(
+            matches!(red, Outcome::Failed { hint, .. } if hint.contains("exec deployment/blue-gateway --"))
+        );
+    }
+
+    #[test]
+    fn versions_that_differ_or_that_nobody_tells_are_told() {
+        let own = env!("CARGO_PKG_VERSION");
+        let (ours, theirs) = (format!("{own}=2"), format!("{own}=1,0.0.1=1"));
+        let of = |chart: &str, leads: &str, gateways: &str| {
+            let heard = heard(&[(LEADS, leads), (GATEWAYS, gateways)]);
+            same(vec![("the chart of the operator".to_owned(), chart.to_owned())], Some(&heard))
+        };
+        assert_eq!(of(own, own, &ours), Outcome::Passed);
+        for (outcome, words) in [
+            (of("9.9.9", own, &ours), "the chart of the operator is 9.9.9"),
+            (of(own, "9.9.9", &ours), "the operator is 9.9.9"),
+            // Pinned by its tag or digest below a chart that is newer.
+            (of(own, own, &theirs), "a gateway is 0.0.1"),
+            (of(own, own, ""), "no gateway has said"),
+            (of(own, own, "=1"), "a gateway does not say"),
+            (same(vec![("it".to_owned(), own.to_owned())], None), "no operator that leads says"),
+        ] {
+            assert!(
+                matches!(&outcome, Outcome::Warned { found, .. } if found.contains(words)),
+                "{outcome:?}"
+            );
+        }
     }
 }

@@ -74,6 +74,10 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
         servers: vec![v1::ServerReport { server: "n/s".into(), ..Default::default() }],
         health: Some(v1::NodeHealth { ready: true, ..Default::default() }),
         ledger_trouble: "Redis does not answer".into(),
+        node: Some(v1::Node {
+            id: "gateway-1".into(),
+            metadata: [("version".to_owned(), format!("0.1.0\n{}", "x".repeat(100)))].into(),
+        }),
         ..Default::default()
     };
     entry.take(report).unwrap();
@@ -85,6 +89,8 @@ fn what_is_passed_on_arrives_whole_and_goes_with_its_sender() {
     assert_eq!(shape(&there.all()[0]), shape(&node));
     assert_eq!(there.all()[0].via, Some(identity("operator-1")));
     assert_eq!(there.all()[0].ledger_trouble, "Redis does not answer");
+    let version = &there.all()[0].version;
+    assert!(version.starts_with("0.1.0x") && version.len() == 32, "{version}");
     assert!(there.all()[0].whole, "one of the installation's own");
     let sidecar = here.enter_bounded(identity("sidecar"));
     sidecar.take(v1::NodeReport::default()).unwrap();
