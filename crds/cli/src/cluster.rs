@@ -16,7 +16,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tollgate_crds::api::VirtualKey;
+use tollgate_crds::{
+    api::VirtualKey,
+    guard::{Guarded, Unreadable},
+};
 
 /// Which cluster and namespace; the names of kubectl's own flags.
 #[derive(Debug, Clone, clap::Args)]
@@ -69,6 +72,15 @@ pub struct Cluster {
     pub namespace: String,
 }
 
+/// The objects of a kind.
+#[derive(Debug)]
+pub struct Listed<K> {
+    /// Those that can be decoded.
+    pub read: Vec<K>,
+    /// Those that cannot, as the operator that takes them may be newer than this program.
+    pub unreadable: Vec<Unreadable>,
+}
+
 /// A way to ask the gateway.
 #[derive(Debug)]
 pub struct Gateway {
@@ -98,23 +110,28 @@ impl Cluster {
         Ok(Cluster { client: Client::try_from(config)?, namespace })
     }
 
-    /// All objects of a kind, in one namespace or in all, page by page.
+    /// All objects of a kind, in one namespace or in all, page by page. One that cannot be decoded keeps none of the others away.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub async fn list<K>(&self, everywhere: bool) -> anyhow::Result<Vec<K>>
+    pub async fn list<K>(&self, everywhere: bool) -> anyhow::Result<Listed<K>>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
-        let api: Api<K> = match everywhere {
+        let api: Api<Guarded<K>> = match everywhere {
             true => Api::all(self.client.clone()),
             false => Api::namespaced(self.client.clone(), &self.namespace),
         };
         let mut parameters = ListParams::default().limit(PAGE);
-        let mut all = Vec::new();
+        let mut all = Listed { read: Vec::new(), unreadable: Vec::new() };
         loop {
             let page = api.list(&parameters).await.map_err(|error| unlisted::<K>(error, everywhere))?;
-            all.extend(page.items);
+            for object in page.items {
+                match object {
+                    Guarded::Read(object) => all.read.push(*object),
+                    Guarded::Unreadable(object) => all.unreadable.push(*object),
+                }
+            }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
                 None => return Ok(all),
@@ -154,6 +171,13 @@ impl Cluster {
         })?;
         Ok((pods, name))
     }
+}
+
+/// Why an object cannot be shown as others are.
+pub fn why_unreadable(object: &Unreadable) -> String {
+    let Unreadable { field, error, .. } = object;
+    let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+    format!("this plugin cannot read it: {field}{error}")
 }
 
 /// Why a kind cannot be listed, and what to do.

@@ -1,7 +1,7 @@
 //! `kubectl tollgate get`: keys, routes and servers, with what stands in their way.
 
 use crate::{
-    cluster::{Cluster, Target},
+    cluster::{Cluster, Listed, Target, why_unreadable},
     table::{Table, amount},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -14,6 +14,7 @@ use tollgate_crds::{
         virtual_key::{BudgetStatus, Unit},
     },
     conditions::READY,
+    guard::Unreadable,
 };
 
 /// Arguments of `get`.
@@ -64,10 +65,11 @@ pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
         if args.what.is_some_and(|wanted| wanted != what) {
             continue;
         }
+        let everywhere = args.all_namespaces;
         let table = match what {
-            What::Keys => keys(&cluster.list(args.all_namespaces).await?, args.failing),
-            What::Routes => routes(&cluster.list(args.all_namespaces).await?, args.failing),
-            What::Servers => servers(&cluster.list(args.all_namespaces).await?, args.failing),
+            What::Keys => keys(&cluster.list(everywhere).await?, args.failing),
+            What::Routes => routes(&cluster.list(everywhere).await?, args.failing),
+            What::Servers => servers(&cluster.list(everywhere).await?, args.failing),
         };
         if table.is_empty() {
             continue;
@@ -90,9 +92,9 @@ pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-fn keys(keys: &[VirtualKey], failing: bool) -> Table {
+fn keys(keys: &Listed<VirtualKey>, failing: bool) -> Table {
     let mut table = Table::new(["NAMESPACE", "KEY", "PARENT", "BUDGET", "USED", "READY", "WHY"]);
-    for key in keys {
+    for key in &keys.read {
         let status = key.status.as_ref();
         let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
         let tightest = status.and_then(|s| s.tightest.as_ref());
@@ -110,7 +112,22 @@ fn keys(keys: &[VirtualKey], failing: bool) -> Table {
             ready.why,
         ]);
     }
+    for [namespace, name, ready, why] in unreadable(&keys.unreadable, failing) {
+        let none = String::new;
+        table.row([namespace, name, none(), none(), none(), ready, why]);
+    }
     table
+}
+
+/// Namespace, name, `Ready` and the reason of what cannot be decoded. What is in force all the same is newer than this program.
+fn unreadable(objects: &[Unreadable], failing: bool) -> impl Iterator<Item = [String; 4]> {
+    objects.iter().filter_map(move |object| {
+        let ready = wanted(Some(&object.conditions), failing)?;
+        let metadata = &object.metadata;
+        let [namespace, name] =
+            [&metadata.namespace, &metadata.name].map(|it| it.clone().unwrap_or_default());
+        Some([namespace, name, ready.status, why_unreadable(object)])
+    })
 }
 
 /// `$1.50 of $200 (0 %)`.
@@ -120,9 +137,9 @@ fn used(budget: &BudgetStatus) -> String {
     format!("{spent} of {} ({percent} %)", amount(limit, *unit))
 }
 
-fn routes(routes: &[ProviderRoute], failing: bool) -> Table {
+fn routes(routes: &Listed<ProviderRoute>, failing: bool) -> Table {
     let mut table = Table::new(["NAMESPACE", "ROUTE", "MODELS", "BACKENDS", "READY", "WHY"]);
-    for route in routes {
+    for route in &routes.read {
         let status = route.status.as_ref();
         let Some(ready) = wanted(status.map(|s| s.conditions.as_slice()), failing) else { continue };
         let models = match route.spec.models.len() {
@@ -139,12 +156,15 @@ fn routes(routes: &[ProviderRoute], failing: bool) -> Table {
             ready.why,
         ]);
     }
+    for [namespace, name, ready, why] in unreadable(&routes.unreadable, failing) {
+        table.row([namespace, name, String::new(), String::new(), ready, why]);
+    }
     table
 }
 
-fn servers(servers: &[McpServer], failing: bool) -> Table {
+fn servers(servers: &Listed<McpServer>, failing: bool) -> Table {
     let mut table = Table::new(["NAMESPACE", "SERVER", "HEALTH", "ERA", "TOOLS", "READY", "WHY"]);
-    for server in servers {
+    for server in &servers.read {
         let status = server.status.as_ref();
         let health = status.map(|s| s.health).unwrap_or_default();
         let answers = matches!(health, ServerHealth::Healthy | ServerHealth::Unknown);
@@ -162,6 +182,10 @@ fn servers(servers: &[McpServer], failing: bool) -> Table {
             ready.status,
             ready.why,
         ]);
+    }
+    for [namespace, name, ready, why] in unreadable(&servers.unreadable, failing) {
+        let none = String::new;
+        table.row([namespace, name, none(), none(), none(), ready, why]);
     }
     table
 }
@@ -209,7 +233,8 @@ mod tests {
             .unwrap()
         };
         let mut out = Vec::new();
-        servers(&[server("up", "Healthy"), server("down", "Unreachable")], true).write(&mut out).unwrap();
+        let read = vec![server("up", "Healthy"), server("down", "Unreachable")];
+        servers(&Listed { read, unreadable: Vec::new() }, true).write(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains("up ") && text.contains("Unreachable"), "{text}");
         assert!(text.trim_end().ends_with("connection refused"), "{text}");

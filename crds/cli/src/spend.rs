@@ -1,8 +1,8 @@
 //! `kubectl tollgate spend`: what budgets have left, as the keys' status says, also as a tree.
 
 use crate::{
-    cluster::{Cluster, Target},
-    table::{Table, amount},
+    cluster::{Cluster, Listed, Target, why_unreadable},
+    table::{Table, amount, printable},
 };
 use kube::ResourceExt;
 use std::{
@@ -10,7 +10,10 @@ use std::{
     io::Write,
     process::ExitCode,
 };
-use tollgate_crds::api::{VirtualKey, virtual_key::BudgetStatus};
+use tollgate_crds::{
+    api::{VirtualKey, virtual_key::BudgetStatus},
+    guard::Unreadable,
+};
 
 /// Arguments of `spend`.
 #[derive(Debug, clap::Args)]
@@ -33,14 +36,29 @@ type Id = (String, String);
 /// When the cluster cannot be asked, or the output cannot be written.
 pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::connect(&args.target).await?;
-    let keys: Vec<VirtualKey> = cluster.list(args.all_namespaces || args.tree).await?;
-    let table = if args.tree { tree(&keys) } else { flat(&keys) };
+    let keys: Listed<VirtualKey> = cluster.list(args.all_namespaces || args.tree).await?;
+    let mut table = if args.tree { tree(&keys.read) } else { flat(&keys.read) };
+    keys.unreadable.iter().for_each(|key| unread(&mut table, key));
     if table.is_empty() {
         writeln!(out, "No keys found.")?;
     } else {
         table.write(out)?;
     }
+    for key in &keys.unreadable {
+        writeln!(out, "{}: {}", printable(&name(key)), printable(&why_unreadable(key)))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A key of which nothing but its name is known.
+fn unread(table: &mut Table, key: &Unreadable) {
+    let nothing = || "?".to_owned();
+    table.row([name(key), nothing(), nothing(), nothing(), nothing(), nothing(), nothing()]);
+}
+
+fn name(key: &Unreadable) -> String {
+    let of = |part: &Option<String>| part.clone().unwrap_or_default();
+    format!("{}/{}", of(&key.metadata.namespace), of(&key.metadata.name))
 }
 
 fn headings() -> Table {

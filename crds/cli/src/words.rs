@@ -15,6 +15,12 @@ pub fn of(error: &anyhow::Error) -> String {
     chain(error.chain())
 }
 
+/// Whether the API server said that one may not.
+pub fn is_forbidden(error: &anyhow::Error) -> bool {
+    let status = error.chain().find_map(|error| error.downcast_ref::<kube::Error>());
+    matches!(status, Some(kube::Error::Api(status)) if status.code == 403)
+}
+
 /// An error and what it came from.
 fn causes<'e>(error: &'e (dyn Error + 'static)) -> Vec<&'e (dyn Error + 'static)> {
     let mut all = vec![error];

@@ -1,4 +1,5 @@
 use super::support::{Installation, key, key_with_token, plugin, until};
+use serde_json::{Value, json};
 use tollgate_e2e::cluster::Cluster;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,4 +76,64 @@ async fn without_the_definitions_or_a_cluster_it_says_so() {
     let away = plugin(&cluster, cluster.kubeconfig(), &[], &["check"]).await;
     assert_eq!(away.code, 1, "{away:?}");
     away.has(&["× the API server answers", "kubectl version", "1 checks, 0 to look at, 1 failed"]);
+}
+
+/// Lets the API server take any spec of a kind, as one whose definitions are newer than the plugin would.
+async fn relax(cluster: &Cluster, kind: &str) {
+    let name = format!("crd/{kind}.tollgate.dev");
+    let definition = cluster.kubectl(["get", &name, "-o", "json"]).await.unwrap();
+    let definition: Value = serde_json::from_str(&definition).unwrap();
+    let mut version = definition.pointer("/spec/versions/0").unwrap().clone();
+    version.as_object_mut().unwrap().remove("selectableFields");
+    let schema = &mut version["schema"]["openAPIV3Schema"];
+    schema["properties"]["spec"] = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    schema.as_object_mut().unwrap().remove("x-kubernetes-validations");
+    let patch = json!([{"op": "replace", "path": "/spec/versions/0", "value": version}]).to_string();
+    cluster.kubectl(["patch", &name, "--type=json", "-p", &patch]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_decoded_hides_no_other() {
+    let cluster = Cluster::start().await.unwrap();
+    cluster.install_crds().await.unwrap();
+    let namespace = cluster.namespace("team").await.unwrap();
+    let apply = ["apply", "--validate=false", "--namespace", &namespace, "-f", "-"];
+    for (kind, plural, spec) in [
+        ("VirtualKey", "virtualkeys", "{budgets: [{name: month, usd: '1', period: Fortnight}]}"),
+        ("ProviderRoute", "providerroutes", "{backends: many}"),
+        ("McpServer", "mcpservers", "{streamableHttp: {url: [1]}}"),
+    ] {
+        relax(&cluster, plural).await;
+        let broken = format!(
+            "apiVersion: tollgate.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: newer}}\nspec: {spec}\n"
+        );
+        // A new schema takes a moment to be in force.
+        until(&format!("the {kind} is taken"), async || {
+            let applied = cluster.kubectl_as(cluster.kubeconfig(), apply, &broken).await;
+            applied.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+    }
+    let team = key("team", "budgets: [{name: month, usd: '200', period: Month}]");
+    cluster.kubectl_as(cluster.kubeconfig(), apply, &team).await.unwrap();
+    let said = async |arguments: &[&str]| plugin(&cluster, cluster.kubeconfig(), &[], arguments).await;
+
+    let all = said(&["get", "-A"]).await;
+    assert_eq!(all.code, 0, "{all:?}");
+    all.has(&["this plugin cannot read it: spec.backends: ", "spec.streamableHttp.url: "]);
+    assert!(all.line("spec.budgets[0].period: ").contains("newer"), "{}", all.out);
+    assert!(all.line(" team ").contains("no operator has looked at it yet"), "{}", all.out);
+    for arguments in [&["spend", "-A"][..], &["spend", "--tree"]] {
+        let spend = said(arguments).await;
+        assert_eq!(spend.code, 0, "{spend:?}");
+        assert!(spend.line("/team ").contains("$200"), "{}", spend.out);
+        spend.has(&[&format!("{namespace}/newer   ?"), "spec.budgets[0].period: "]);
+    }
+    let check = said(&["check"]).await;
+    check.has(&[
+        "‼ this plugin can read all virtualkeys",
+        &format!("{namespace}/newer: this plugin cannot read it: spec.budgets[0].period"),
+        "√ all 2 virtualkeys are accepted",
+    ]);
+    assert!(!check.out.contains("may you list virtualkeys"), "{}", check.out);
 }
