@@ -115,7 +115,7 @@ impl Fleet {
     pub fn versions(&self) -> BTreeMap<&str, usize> {
         let mut versions = BTreeMap::new();
         let heard = |node: &&Arc<Node>| !(node.id.is_empty() && node.version.is_empty());
-        for node in self.gateways.iter().filter(|node| node.identity.namespace == self.home).filter(heard) {
+        for node in self.gateways.iter().filter(|node| node.whole).filter(heard) {
             *versions.entry(node.version.as_str()).or_default() += 1;
         }
         versions

@@ -54,7 +54,7 @@ fn identity(pod: &str) -> Identity {
 fn shape(node: &Node) -> (Identity, BTreeMap<ResourceId, String>, usize, usize, usize, bool) {
     (
         node.identity.clone(),
-        node.in_force.clone(),
+        (*node.in_force).clone(),
         node.rejected.len() + node.ejected.len(),
         node.budgets.len(),
         node.servers.len(),
