@@ -45,7 +45,11 @@ pub async fn find(client: &Client, namespace: Option<&str>, found: &mut Found) -
     Ok(())
 }
 
-/// Writes an object. `ours`: whoever changed it is overruled; else what somebody else says of it is a conflict.
+/// The version of no object: etcd's first write makes the second one.
+const NO_VERSION: &str = "1";
+
+/// Writes an object. `ours`: whoever changed it is overruled; else it is made, and one that is there already is a conflict, unless
+/// it is this server's and only its label is gone.
 ///
 /// # Errors
 /// What the API server says; an object that is no object.
@@ -55,8 +59,27 @@ pub async fn write(client: &Client, object: &Value, ours: bool) -> kube::Result<
     let resource = resource(&types.api_version, &types.kind);
     let api: Api<DynamicObject> =
         Api::namespaced_with(client.clone(), &object.namespace().unwrap_or_default(), &resource);
-    let by = PatchParams { force: ours, ..PatchParams::apply(OPERATOR) };
+    let by = PatchParams::apply(OPERATOR).force();
+    if !ours {
+        // Applied as well, not created: the fields of a plain create would belong to another of the operator's own entries in
+        // managedFields, and stay when a later version does not name them.
+        let mut new = object.clone();
+        new.metadata.resource_version = Some(NO_VERSION.to_owned());
+        match api.patch(&object.name_any(), &by, &Patch::Apply(&new)).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && is_owned(&api, &object).await? => {}
+            made => return made,
+        }
+    }
     api.patch(&object.name_any(), &by, &Patch::Apply(&object)).await
+}
+
+/// Whether what is there under the name of `object` has the same owner.
+async fn is_owned(api: &Api<DynamicObject>, object: &DynamicObject) -> kube::Result<bool> {
+    let named = ListParams::default().fields(&format!("metadata.name={}", object.name_any()));
+    let owner = object.owner_references().first().map(|owner| owner.uid.as_str());
+    let there = api.list(&named).await?;
+    let mut owners = there.items.iter().flat_map(|found| found.owner_references());
+    Ok(owners.any(|found| found.controller == Some(true) && Some(found.uid.as_str()) == owner))
 }
 
 /// Removes an object of a server. What is not there need not be removed.
