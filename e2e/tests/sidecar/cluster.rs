@@ -304,20 +304,39 @@ async fn what_hinders_one_stdio_server_hinders_no_other_and_what_others_made_is_
         "apiVersion: v1\nkind: Service\nmetadata: {{name: mcp-a, namespace: {namespace}}}\n\
          spec: {{selector: {{app: mine}}, ports: [{{port: 80}}]}}\n---\n"
     );
-    cluster.apply(&foreign).await?;
-    cluster.apply(&format!("{}{}", server("a", "ghcr.io/acme/a:1"), server("b", "ghcr.io/acme/b:1"))).await?;
+    // One that says nothing of what ours would: its endpoints are its owner's.
+    let silent = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: mcp-c, namespace: {namespace}}}\n\
+         spec: {{ports: [{{name: mcp, port: 80}}]}}\n---\n"
+    );
+    cluster.apply(&(foreign + &silent)).await?;
+    let three = ["a", "b", "c"].map(|name| server(name, &format!("ghcr.io/acme/{name}:1")));
+    cluster.apply(&three.concat()).await?;
     let client = cluster.client().await?;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), &namespace);
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
     let servers: Api<McpServer> = Api::namespaced(client.clone(), &namespace);
     eventually("the server after it runs", || async { Ok(deployments.get_opt("mcp-b").await?) }).await?;
-    eventually("the status of the first names what is in its way", || async {
-        let message = servers.get("a").await?.status.and_then(|status| status.message).unwrap_or_default();
-        Ok(message.contains("Service mcp-a is there already").then_some(()))
+    for name in ["a", "c"] {
+        eventually("the status names what is in the way", || async {
+            let message =
+                servers.get(name).await?.status.and_then(|status| status.message).unwrap_or_default();
+            Ok(message.contains(&format!("Service mcp-{name} is there already")).then_some(()))
+        })
+        .await?;
+        assert!(deployments.get_opt(&format!("mcp-{name}")).await?.is_none());
+    }
+    let silent = services.get("mcp-c").await?;
+    assert!(silent.spec.as_ref().is_some_and(|spec| spec.selector.is_none()), "{silent:?}");
+    assert!(silent.metadata.owner_references.is_none() && silent.metadata.labels.is_none(), "{silent:?}");
+    // Ours without the label that it is found by is ours all the same.
+    cluster.kubectl(["label", "service", "-n", &namespace, "mcp-b", "tollgate.dev/mcp-server-"]).await?;
+    eventually("it has its label again", || async {
+        let labels = services.get("mcp-b").await?.metadata.labels.unwrap_or_default();
+        Ok(labels.contains_key("tollgate.dev/mcp-server").then_some(()))
     })
     .await?;
-    assert!(deployments.get_opt("mcp-a").await?.is_none());
 
     // Somebody turns a Service of ours into a way to elsewhere: it leads to the server again.
     let elsewhere = r#"{"spec": {"type": "ExternalName", "externalName": "evil.example", "clusterIP": "", "clusterIPs": null}}"#;
