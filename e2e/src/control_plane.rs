@@ -321,6 +321,8 @@ fn operator(
     arguments.extend(options.operator.iter().cloned());
     let mut environment = options.environment.clone();
     environment.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
+    // As the chart sets it.
+    environment.push(("MIMALLOC_PURGE_DELAY".to_owned(), "10".to_owned()));
     let spec = Spec {
         name: format!("operator-{n}"),
         program: "tollgate-operator",
