@@ -8,7 +8,7 @@ use crate::api::AllowedNamespaces;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serde_path_to_error::Segment;
 use std::borrow::Cow;
 
@@ -87,17 +87,21 @@ impl<K: DeserializeOwned> Guarded<K> {
     }
 }
 
-/// Takes out what is often larger than the object itself: who wrote which of its fields, and what kubectl keeps of it. Of a key
-/// whose budgets are to start anew, people are told who asked for it.
+/// Takes out what is often larger than the object itself: what kubectl keeps of it, and who wrote which of its fields, but for who
+/// asked for budgets to start anew: people are told of that.
 fn slim(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    let mut resets = false;
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(LAST_APPLIED);
-        resets = annotations.contains_key(RESET_BUDGET);
     }
-    if !resets {
-        metadata.remove("managedFields");
+    let asked = format!("f:{RESET_BUDGET}");
+    if let Some(writers) = metadata.get_mut("managedFields").and_then(Value::as_array_mut) {
+        writers.retain_mut(|writer| {
+            let fields = writer.get_mut("fieldsV1").filter(|fields| {
+                fields.pointer("/f:metadata/f:annotations").is_some_and(|all| all.get(&asked).is_some())
+            });
+            fields.map(|fields| *fields = json!({"f:metadata": {"f:annotations": {&asked: {}}}})).is_some()
+        });
     }
 }
 
@@ -209,7 +213,6 @@ impl<K: Resource> Resource for Guarded<K> {
 mod tests {
     use super::*;
     use crate::api::{McpServer, VirtualKey};
-    use serde_json::json;
 
     fn key(spec: Value, status: Value) -> Guarded<VirtualKey> {
         Guarded::decode(json!({"apiVersion": "tollgate.dev/v1alpha1", "kind": "VirtualKey",
@@ -240,21 +243,19 @@ mod tests {
 
     #[test]
     fn what_nobody_reads_is_left_out() {
-        let metadata = |annotation: &str| {
-            let object = json!({"spec": {}, "metadata": {"name": "k", "annotations": {LAST_APPLIED: "{}", annotation: "a"},
-                "managedFields": [{"manager": "kubectl", "operation": "Update"}]}});
-            let Guarded::Read(key) = Guarded::<VirtualKey>::decode(object).unwrap() else {
-                panic!("it is good")
-            };
-            let annotations = key.metadata.annotations.unwrap_or_default();
-            (annotations.into_keys().collect::<Vec<_>>(), key.metadata.managed_fields.map(|all| all.len()))
+        let writer = |manager: &str, annotation: &str| {
+            let fields =
+                json!({"f:metadata": {"f:annotations": {annotation: {}}}, "f:spec": {"f:budgets": {}}});
+            json!({"manager": manager, "operation": "Update", "fieldsV1": fields})
         };
-        assert_eq!(metadata("mine"), (vec!["mine".to_owned()], None));
-        assert_eq!(
-            metadata(RESET_BUDGET),
-            (vec![RESET_BUDGET.to_owned()], Some(1)),
-            "who asked for it is told"
-        );
+        let asked = format!("f:{RESET_BUDGET}");
+        let object = json!({"spec": {}, "metadata": {"name": "k", "annotations": {LAST_APPLIED: "{}", RESET_BUDGET: "*:1"},
+            "managedFields": [writer("one", "f:other"), writer("another", &asked), {"manager": "a third"}]}});
+        let Guarded::Read(key) = Guarded::<VirtualKey>::decode(object).unwrap() else { panic!("it is good") };
+        assert_eq!(key.metadata.annotations.unwrap().into_keys().collect::<Vec<_>>(), [RESET_BUDGET]);
+        let writers = serde_json::to_value(key.metadata.managed_fields.unwrap()).unwrap();
+        let fields = json!({"f:metadata": {"f:annotations": {asked: {}}}});
+        assert_eq!(writers, json!([{"manager": "another", "operation": "Update", "fieldsV1": fields}]));
     }
 
     #[test]
