@@ -91,7 +91,7 @@ async fn an_upgrade_does_not_touch_what_the_leader_wrote_into_the_webhook() {
     let namespace = cluster.namespace("chart-hook").await.unwrap();
     helm(
         cluster,
-        &format!("install hook charts/tollgate -n {namespace} --set rootKeyPolicy.enabled=false"),
+        &format!("install hook charts/tollgate -n {namespace} --set watchNamespaces={{{namespace}}}"),
         &[],
     )
     .await
