@@ -5,13 +5,14 @@
 //!
 //! # Layout
 //! - here: [`Ledger`], and what it answers
-//! - `shared`: Redis, and what holds while it is away; `connect`: from flags to a store; [`first`]: what a start waits for
+//! - `shared`: Redis; `allowance`: what holds in a tree while it is away; `connect`: from flags to a store; [`first`]: what a start waits for
 //! - `kept`: charges that Redis has not confirmed, in a file
 //! - `keep`: what goes on beside the requests; `revocations`: keys that the ledger itself refuses; `resets`: budgets that begin
 //!   anew
 //! - [`command`]: `tollgate-dataplane ledger …`
 //! - [`spend`]: the states of budgets, for pages and reports
 
+mod allowance;
 pub mod command;
 mod connect;
 pub mod first;
@@ -26,6 +27,7 @@ pub use connect::{RedisArgs, connect};
 pub use keep::{keep, open};
 pub use shared::{Settings, Shared};
 
+use allowance::Allowance;
 use std::{sync::Arc, time::Duration};
 use tollgate_ledger::{
     charge::{Actual, Ask, Decision, Expired, Grant, Level, Posting, Refusal, Settled},
@@ -57,7 +59,7 @@ enum Place {
     Memory,
     Redis,
     /// In this process, because Redis was away.
-    Local(Arc<MemoryStore>),
+    Local(Arc<Allowance>),
 }
 
 /// Why nothing is held.
@@ -191,7 +193,7 @@ impl Ledger {
     pub fn progress(&self, held: &Held, so_far: &Actual, expires: i64) {
         match (&self.0, &held.place) {
             (Kind::Memory(store), _) => store.progress(&held.grant, so_far, expires),
-            (Kind::Shared(_), Place::Local(store)) => store.progress(&held.grant, so_far, expires),
+            (Kind::Shared(_), Place::Local(own)) => own.progress(&held.grant, so_far, expires),
             (Kind::Shared(shared), _) => shared.note(held, so_far),
         }
     }

@@ -23,12 +23,13 @@
 //!
 //! # When Redis is slow or away
 //! Each call has [`Options::timeout`]; what happens to the request is for the key's `onStoreFailure`. A settle that failed is
-//! kept and repeated by [`RedisStore::sweep`], a reserve whose outcome is unknown is taken back by it. When the sweep finds
+//! kept and repeated by [`RedisStore::look_after`], a reserve whose outcome is unknown is taken back by it. When it finds
 //! another server, or the same one started anew, it replays this gateway's live holds and its settles of the last minute;
 //! all are idempotent by id.
 
 mod address;
 mod connect;
+mod contact;
 mod error;
 mod journal;
 mod link;
@@ -43,14 +44,18 @@ mod wire;
 pub use address::Address;
 pub use error::StoreError;
 pub use stream::{Entry, How, Malformed};
+pub use sweep::{Round, Upkeep};
 pub use wire::MAX_AMOUNT;
 
 use crate::budget::Limit;
 use crate::charge::{Actual, Ask, Counter, Decision, Grant, Level, Posting, Settled};
 use crate::state::{State, decide};
+use contact::Contacts;
 pub use journal::Charge;
 use journal::{Journal, LiveHold, Settle};
 use link::Link;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -108,6 +113,13 @@ pub struct Settling {
     pub expected: Settled,
 }
 
+/// A charge that Redis has not confirmed.
+#[derive(Debug, Clone)]
+pub struct Unposted {
+    settle: Arc<Settle>,
+    tried: Option<i64>,
+}
+
 /// A cancel on its way.
 #[derive(Debug)]
 #[must_use = "a cancel is only carried out by `confirm_cancel`"]
@@ -122,6 +134,7 @@ pub struct RedisStore {
     link: Link,
     options: Options,
     journal: Journal,
+    contacts: Mutex<Contacts>,
     /// Redis's clock less ours, in milliseconds.
     ahead: AtomicI64,
     sweeps: AtomicU64,
@@ -154,6 +167,20 @@ impl Default for Options {
     }
 }
 
+// === impl Unposted ===
+
+impl Unposted {
+    /// The charge.
+    pub fn charge(&self) -> &Charge {
+        &self.settle.charge
+    }
+
+    /// When it may have been carried out, if it may, Unix milliseconds by Redis's clock.
+    pub fn tried(&self) -> Option<i64> {
+        self.tried
+    }
+}
+
 // === impl Drop for Unsure ===
 
 impl Drop for Unsure<'_> {
@@ -173,6 +200,7 @@ impl RedisStore {
             link: Link::start(address, &options),
             options,
             journal: Journal::default(),
+            contacts: Mutex::default(),
             ahead: AtomicI64::new(0),
             sweeps: AtomicU64::new(0),
             overrun: AtomicU64::new(0),
@@ -270,6 +298,30 @@ impl RedisStore {
         now: i64,
         billing: Billing<'_>,
     ) -> Settling {
+        self.begin(levels, grant, actual, now, billing, true)
+    }
+
+    /// [`RedisStore::begin_settle`] of what was granted elsewhere while Redis was away: nothing is held for it.
+    pub fn begin_unheld(
+        &self,
+        levels: &[Level<'_>],
+        grant: &Grant,
+        actual: &Actual,
+        now: i64,
+        billing: Billing<'_>,
+    ) -> Settling {
+        self.begin(levels, grant, actual, now, billing, false)
+    }
+
+    fn begin(
+        &self,
+        levels: &[Level<'_>],
+        grant: &Grant,
+        actual: &Actual,
+        now: i64,
+        billing: Billing<'_>,
+        held: bool,
+    ) -> Settling {
         let root = self.root_of(levels, grant);
         let used = wire::clamp(actual);
         let part = |counter: &Counter| Part { held: grant.held, counter: counter.clone() };
@@ -284,7 +336,7 @@ impl RedisStore {
             request: billing.request,
             record: billing.record.to_vec(),
         };
-        let (settle, kept) = self.journal.settling(Settle { root, charge, at: now });
+        let (settle, kept) = self.journal.settling(Settle { root, charge, at: now, held });
         Settling { settle, kept, expected }
     }
 
@@ -325,11 +377,45 @@ impl RedisStore {
         Ok(self.settled(&settle.charge, &reply))
     }
 
-    /// Charges that Redis has not confirmed in time, with when they may have been carried out: to be kept where they survive
-    /// this process. From now on they count as kept; `all`: those that were before as well.
-    pub fn to_keep(&self, all: bool) -> Vec<(Charge, Option<i64>)> {
-        let noted = self.journal.to_note(all).into_iter();
-        noted.map(|(settle, tried)| (settle.charge.clone(), tried)).collect()
+    /// Charges that Redis has not confirmed in time: to be kept where they survive this process. `all`: also those that are
+    /// (first). They count as kept once [`RedisStore::kept`] says so.
+    pub fn to_keep(&self, all: bool) -> Vec<Unposted> {
+        self.journal.to_note(all)
+    }
+
+    /// These are kept now.
+    pub fn kept<'a>(&self, charges: impl IntoIterator<Item = &'a Unposted>) {
+        for charge in charges {
+            self.journal.noted(charge.settle.charge.id, charge.tried);
+        }
+    }
+
+    /// What waits at each counter that is held nowhere: Redis does not know of it.
+    pub fn unheld(&self) -> HashMap<Counter, u64> {
+        let mut all = HashMap::new();
+        self.journal.each_unheld(|charge| {
+            for counter in &charge.counters {
+                let sum: &mut u64 = all.entry(counter.clone()).or_default();
+                *sum = sum.saturating_add(charge.used.amount(counter.limit));
+            }
+        });
+        all
+    }
+
+    /// The trees in which such charges wait.
+    pub fn unheld_trees(&self) -> HashSet<String> {
+        let mut all = HashSet::new();
+        self.journal.each_unheld(|charge| {
+            if !all.contains(&charge.root) {
+                all.insert(charge.root.clone());
+            }
+        });
+        all
+    }
+
+    /// Whether this gateway uses the tree.
+    pub fn has_tree(&self, root: &str) -> bool {
+        self.journal.has_tree(root)
     }
 
     /// Charges that were kept and are confirmed now: they need not be any longer.
@@ -342,7 +428,7 @@ impl RedisStore {
     pub fn take_over(&self, charge: Charge, tried: Option<i64>, now: i64) -> Option<Settled> {
         let part = |counter: &Counter| Part { held: charge.held, counter: counter.clone() };
         let (expected, _) = outcome(charge.counters.iter().map(part), &charge.used);
-        let settle = Settle { root: self.journal.uses(&charge.root), charge, at: now };
+        let settle = Settle { root: self.journal.uses(&charge.root), charge, at: now, held: false };
         self.journal.take_over(settle, tried).then_some(expected)
     }
 

@@ -65,10 +65,11 @@ async fn keep_unposted(gateway: Arc<Gateway>) {
     let Some(shared) = gateway.ledger.shared() else { return };
     let mut ticks = tokio::time::interval(KEEP);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut kept = 0;
+    // After a failure what the file has is not what it should have.
+    let mut kept = Some(0);
     loop {
         ticks.tick().await;
-        if kept > 0 || shared.store().waiting() > 0 {
+        if kept != Some(0) || shared.store().waiting() > 0 {
             kept = shared.update_kept().await;
         }
     }

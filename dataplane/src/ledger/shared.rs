@@ -1,12 +1,17 @@
 //! The account in Redis, as one gateway uses it.
 //!
 //! Every end of a request is noted at once (the store's journal, bounded) and told to Redis by a task of its own; what fails
-//! there, the tick repeats. While Redis is away, keys that allow it are served on a local allowance: the same rules and limits
-//! over what this gateway last knew to be spent. What they use is posted when Redis is back.
+//! there, the tick repeats. While Redis does not answer for a tree, its keys that allow it are served on a local allowance
+//! (`allowance`): the same rules and limits over what this gateway last knew to be spent. What they use is posted when Redis
+//! is back.
 
-use super::{Health, Held, Place, Refused, kept::Kept};
+use super::{
+    Health, Held, Place, Refused,
+    allowance::{Allowance, Look, Spent},
+    kept::{Kept, Tried},
+};
 use crate::{gateway::unix_ms, telemetry};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::{
     collections::HashMap,
     fmt, io,
@@ -21,8 +26,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::task::TaskTracker;
 use tollgate_ledger::{
     charge::{Actual, Ask, Decision, Expired, Level, Posting, Settled},
-    memory::MemoryStore,
-    redis::{Billing, RedisStore, Settling, StoreError},
+    redis::{Billing, RedisStore, Round, Settling, StoreError, Upkeep},
 };
 
 /// How the account is kept.
@@ -42,58 +46,49 @@ pub struct Shared {
     /// How many settles may be on their way at once; more are left to the tick.
     slots: Arc<Semaphore>,
     runtime: Handle,
-    /// What holds while Redis is away; `None` while it answers.
-    local: Mutex<Option<Arc<MemoryStore>>>,
-    away: AtomicBool,
-    /// What was last known to be spent, by key: what a local allowance begins with.
-    spent: Arc<Mutex<Spent>>,
-    trouble: Mutex<Option<String>>,
+    away: RwLock<Away>,
+    /// There is something in `away`.
+    any_away: AtomicBool,
+    /// What was last known to be spent, by key: what a local allowance counts.
+    spent: Mutex<Spent>,
     ticks: AtomicU64,
-    contact: Mutex<Contact>,
     kept: Arc<Mutex<Option<Kept>>>,
+    /// Charges of an earlier process for which there was no room among those that wait.
+    beyond: Mutex<Vec<Tried>>,
 }
 
-/// When all was well with the store last, and until when no hold is given up as dead: after an outage, no gateway could renew
-/// its own, and each must have the time to.
+/// The trees for which Redis did not answer lately.
 #[derive(Debug, Default)]
-struct Contact {
-    last: Option<Instant>,
-    spare_until: Option<Instant>,
+struct Away {
+    trees: HashMap<String, Tree>,
+    /// What the last that failed said.
+    trouble: Option<String>,
+    /// When the log was told, and whether it was told that it is over.
+    told: Option<Instant>,
+    over: bool,
+    /// All was well once.
+    known: bool,
 }
 
-/// The counters of keys.
-type Spent = HashMap<String, Vec<Posting>>;
+#[derive(Debug, Default)]
+struct Tree {
+    /// The last answer was none.
+    away: bool,
+    /// What was granted meanwhile; as long as Redis does not have all of it.
+    allowance: Option<Arc<Allowance>>,
+}
 
+/// The name in place of a tree's for what concerns all of them.
+const ALL: &str = "";
 /// How many settles and cancels may be on their way at once.
 const SLOTS: usize = 1024;
 /// How often the server itself is looked at, in ticks.
 const CHECK_EVERY: u64 = 15;
-/// How many keys' spend is remembered for a local allowance.
-const MOST_SPENT: usize = 50_000;
+/// How often the log is told that the ledger is away, and how long one call of it goes on repeating at the end.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+const REPEAT: Duration = Duration::from_secs(1);
 /// The pause between two rounds of repeating at the end.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Adds to what is known to be spent, until the ledger is looked at again.
-fn add(spent: &Mutex<Spent>, postings: &[Posting]) {
-    let mut spent = spent.lock();
-    for posting in postings {
-        let counter = &posting.counter;
-        if spent.len() >= MOST_SPENT && !spent.contains_key(&counter.key) {
-            continue;
-        }
-        let counters = spent.entry(counter.key.clone()).or_default();
-        match counters.iter_mut().find(|known| known.counter == *counter) {
-            Some(known) => known.amount = known.amount.saturating_add(posting.amount),
-            None => {
-                // A window that is over is of no interest any more.
-                counters.retain(|known| {
-                    known.counter.budget != counter.budget || known.counter.window.end > counter.window.start
-                });
-                counters.push(posting.clone());
-            }
-        }
-    }
-}
 
 /// A call of the store, measured.
 async fn measured<T>(
@@ -135,13 +130,12 @@ impl Shared {
             tasks: TaskTracker::new(),
             slots: Arc::new(Semaphore::new(SLOTS)),
             runtime: Handle::current(),
-            local: Mutex::default(),
-            away: AtomicBool::new(false),
-            spent: Arc::default(),
-            trouble: Mutex::default(),
+            away: RwLock::default(),
+            any_away: AtomicBool::new(false),
+            spent: Mutex::default(),
             ticks: AtomicU64::new(0),
-            contact: Mutex::default(),
             kept: Arc::default(),
+            beyond: Mutex::default(),
         }
     }
 
@@ -151,32 +145,38 @@ impl Shared {
     /// When the file cannot be used.
     pub fn keep_unposted(&self, folder: &Path) -> io::Result<()> {
         let (kept, left) = Kept::open(folder)?;
-        let (count, now) = (left.len(), unix_ms());
-        for (charge, tried) in left {
-            match self.store.take_over(charge, tried, now) {
-                Some(expected) => add(&self.spent, &expected.postings),
-                None => tracing::error!("a kept charge is lost to the ledger: too many wait"),
-            }
-        }
-        if count > 0 {
-            tracing::info!(count, file = %kept.path().display(), "charges of an earlier start are posted now");
+        if !left.is_empty() {
+            tracing::info!(count = left.len(), file = %kept.path().display(), "charges of an earlier start are posted now");
         }
         *self.kept.lock() = Some(kept);
+        self.take_over(left);
         Ok(())
     }
 
-    /// Brings the file of charges that Redis does not confirm up to date; how many are in it.
-    pub(super) async fn update_kept(&self) -> usize {
-        let (kept, store) = (self.kept.clone(), self.store.clone());
-        let updated =
-            tokio::task::spawn_blocking(move || kept.lock().as_mut().map(|kept| kept.update(&store)));
-        match updated.await {
-            Ok(Some(Ok(count))) => count,
-            Ok(Some(Err(error))) => {
-                tracing::error!(%error, "charges that wait for Redis cannot be kept in their file");
-                0
+    /// Takes over charges of an earlier process, as far as there is room among those that wait; the others stay in the file,
+    /// and their turn comes.
+    fn take_over(&self, charges: Vec<Tried>) {
+        let (mut beyond, now) = (Vec::new(), unix_ms());
+        for (charge, tried) in charges {
+            match self.store.take_over(charge.clone(), tried, now) {
+                Some(expected) => self.spent.lock().add(&expected.postings),
+                None => beyond.push((charge, tried)),
             }
-            _ => 0,
+        }
+        self.beyond.lock().append(&mut beyond);
+    }
+
+    /// Brings the file of charges that Redis does not confirm up to date; how many are in it, or nothing if that failed.
+    pub(super) async fn update_kept(&self) -> Option<usize> {
+        let (kept, store) = (self.kept.clone(), self.store.clone());
+        let updated = move || kept.lock().as_mut().map_or(Ok(0), |kept| kept.update(&store));
+        match tokio::task::spawn_blocking(updated).await {
+            Ok(Ok(count)) => Some(count),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "charges that wait for Redis cannot be kept in their file");
+                None
+            }
+            Err(_) => None,
         }
     }
 
@@ -191,72 +191,96 @@ impl Shared {
 
     pub(super) async fn reserve(&self, levels: &[Level<'_>], ask: &Ask, deny: bool) -> Result<Held, Refused> {
         let ask = Ask { expires: self.expires(ask.now), ..*ask };
-        match measured("reserve", self.store.reserve(levels, &ask)).await {
-            Ok(decision) => {
-                if self.away.load(Relaxed) {
-                    self.is_back();
-                }
-                match decision {
-                    Decision::Granted(grant) => Ok(Held { grant, place: Place::Redis }),
-                    Decision::Refused(refusal) => Err(Refused::Limit(refusal)),
-                }
-            }
+        let root = levels.last().map_or(ALL, |level| level.key);
+        let answer = measured("reserve", self.store.reserve(levels, &ask)).await;
+        if let Ok(_) | Err(StoreError::Denied { .. }) = &answer {
+            self.answers(root);
+        }
+        match answer {
+            Ok(Decision::Granted(grant)) => Ok(Held { grant, place: Place::Redis }),
+            Ok(Decision::Refused(refusal)) => Err(Refused::Limit(refusal)),
             Err(StoreError::Denied { key, reason }) => Err(Refused::Revoked { key, reason }),
             Err(error) if !error.is_store_failure() => Err(Refused::Unusable(error.to_string())),
             Err(error) => {
-                self.is_away(&error);
-                if deny { Err(Refused::Away) } else { self.reserve_locally(levels, &ask) }
+                self.is_away(root, &error);
+                if deny { Err(Refused::Away) } else { self.reserve_locally(root, levels, &ask) }
             }
         }
     }
 
-    fn reserve_locally(&self, levels: &[Level<'_>], ask: &Ask) -> Result<Held, Refused> {
-        let store = self.allowance(ask.now);
-        match store.reserve(levels, ask) {
-            Decision::Granted(grant) => Ok(Held { grant, place: Place::Local(store) }),
+    fn reserve_locally(&self, root: &str, levels: &[Level<'_>], ask: &Ask) -> Result<Held, Refused> {
+        let allowance = {
+            let mut away = self.away.write();
+            self.any_away.store(true, Relaxed);
+            let tree = away.trees.entry(root.to_owned()).or_default();
+            tree.allowance.get_or_insert_default().clone()
+        };
+        match allowance.reserve(levels, ask, &self.spent) {
+            Decision::Granted(grant) => Ok(Held { grant, place: Place::Local(allowance) }),
             Decision::Refused(refusal) => Err(Refused::Limit(refusal)),
         }
     }
 
-    /// The local allowance, which begins with what was last known to be spent.
-    fn allowance(&self, now: i64) -> Arc<MemoryStore> {
-        let mut local = self.local.lock();
-        local
-            .get_or_insert_with(|| {
-                let store = MemoryStore::new();
-                store.restore(self.spent.lock().values().flatten().cloned(), now);
-                Arc::new(store)
-            })
-            .clone()
+    /// Redis is about to be asked what these keys' counters stand at.
+    pub(super) fn look<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Look {
+        let unheld = self.store.unheld();
+        self.spent.lock().look(keys, unheld)
     }
 
     /// Notes what a key's counters stand at.
-    pub(super) fn remember(&self, key: &str, counters: Vec<Posting>) {
-        let mut spent = self.spent.lock();
-        if spent.len() < MOST_SPENT || spent.contains_key(key) {
-            spent.insert(key.to_owned(), counters);
-        }
+    pub(super) fn remember(&self, key: &str, counters: &[Posting], look: &Look) {
+        self.spent.lock().told(key, counters, look);
     }
 
-    fn is_away(&self, error: &StoreError) {
-        *self.trouble.lock() = Some(error.to_string());
-        if self.away.swap(true, Relaxed) {
+    fn is_away(&self, root: &str, error: &StoreError) {
+        let mut away = self.away.write();
+        self.any_away.store(true, Relaxed);
+        away.trees.entry(root.to_owned()).or_default().away = true;
+        away.trouble = Some(error.to_string());
+        if away.told.is_some_and(|told| !away.over || told.elapsed() < TELL_EVERY) {
             return;
         }
-        if self.contact.lock().last.is_none() {
-            tracing::info!(%error, "there is no ledger yet");
-        } else {
-            tracing::error!(%error, "the ledger is away: onStoreFailure decides what happens to requests");
+        (away.told, away.over) = (Some(Instant::now()), false);
+        match away.known {
+            false => tracing::info!(%error, "there is no ledger yet"),
+            true => {
+                tracing::error!(%error, tree = root, "the ledger is away: onStoreFailure decides what happens to requests");
+            }
         }
     }
 
-    fn is_back(&self) {
-        *self.trouble.lock() = None;
-        if self.away.swap(false, Relaxed) {
-            // Its charges are on their way to Redis; the next time one is needed it begins anew.
-            *self.local.lock() = None;
+    /// Redis answers for a tree. Its allowance stays until Redis has what it granted: see [`Shared::tidy`].
+    fn answers(&self, root: &str) {
+        if !self.any_away.load(Relaxed) || !self.away.read().trees.get(root).is_some_and(|tree| tree.away) {
+            return;
+        }
+        let mut away = self.away.write();
+        if let Some(tree) = away.trees.get_mut(root) {
+            tree.away = false;
+        }
+        if away.trees.values().any(|tree| tree.away) {
+            return;
+        }
+        away.trouble = None;
+        if !std::mem::replace(&mut away.over, true) {
             tracing::info!("the ledger is back");
         }
+    }
+
+    /// Drops what is known of trees that answer again, once none of their local charges waits and nothing runs that was
+    /// granted locally: until then Redis does not know all that was spent.
+    fn tidy(&self, now: i64) {
+        if !self.any_away.load(Relaxed) {
+            return;
+        }
+        let unheld = self.store.unheld_trees();
+        let mut away = self.away.write();
+        away.trees.values().filter_map(|tree| tree.allowance.as_ref()).for_each(|own| own.sweep(now));
+        away.trees.retain(|root, tree| {
+            let runs = tree.allowance.as_ref().is_some_and(|own| own.holds() || Arc::strong_count(own) > 1);
+            tree.away || runs || (tree.allowance.is_some() && unheld.contains(root))
+        });
+        self.any_away.store(!away.trees.is_empty(), Relaxed);
     }
 
     /// Notes the end of a hold; from now on it will be posted.
@@ -268,10 +292,16 @@ impl Shared {
         now: i64,
         billing: Billing<'_>,
     ) -> Settling {
-        if let Place::Local(store) = &held.place {
-            store.settle(levels, &held.grant, actual, now);
-        }
-        self.store.begin_settle(levels, &held.grant, actual, now, billing)
+        let settling = match &held.place {
+            Place::Local(own) => {
+                own.settle(levels, &held.grant, actual, now);
+                self.store.begin_unheld(levels, &held.grant, actual, now, billing)
+            }
+            _ => self.store.begin_settle(levels, &held.grant, actual, now, billing),
+        };
+        // Whoever posts it, and whenever: it is spent.
+        self.spent.lock().add(&settling.expected.postings);
+        settling
     }
 
     /// Tells Redis of a settle that was begun, and calls `done` with what was posted, or will be.
@@ -280,16 +310,13 @@ impl Shared {
             done(self.store.leave(settling));
             return;
         };
-        let (store, spent) = (self.store.clone(), self.spent.clone());
+        let store = self.store.clone();
         self.tasks.spawn_on(
             async move {
                 let posted = measured("settle", store.confirm(&settling)).await;
                 drop(slot);
                 match posted {
-                    Ok(Some(settled)) => {
-                        add(&spent, &settled.postings);
-                        done(settled);
-                    }
+                    Ok(Some(settled)) => done(settled),
                     Ok(None) => done(settling.expected),
                     Err(error) => {
                         if let StoreError::Full(_) = error {
@@ -304,8 +331,8 @@ impl Shared {
     }
 
     pub(super) fn cancel(&self, levels: &[Level<'_>], held: &Held, now: i64) {
-        if let Place::Local(store) = &held.place {
-            store.cancel(levels, &held.grant, now);
+        if let Place::Local(own) = &held.place {
+            own.cancel(levels, &held.grant, now);
             return;
         }
         let cancelling = self.store.begin_cancel(levels, &held.grant);
@@ -327,64 +354,42 @@ impl Shared {
 
     /// Renews this gateway's holds, ends dead ones, repeats what failed, looks at the server.
     pub(super) async fn tick(&self, now: i64) -> Vec<Expired> {
-        let local = self.local.lock().clone();
-        if let Some(local) = local {
-            local.sweep(now);
-        }
-        match self.look_after(now).await {
-            Ok(dead) => {
-                if self.away.load(Relaxed) || self.trouble.lock().is_some() {
-                    self.is_back();
-                }
-                if !self.settings.drained {
-                    return dead;
-                }
-                for Expired { id, .. } in &dead {
-                    tracing::warn!(%id, "a hold died without a settle: charged what it had used");
-                }
-                Vec::new()
-            }
-            Err(error) if error.is_store_failure() => {
-                self.is_away(&error);
-                Vec::new()
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the ledger could not be looked after");
-                Vec::new()
+        if self.ticks.fetch_add(1, Relaxed).is_multiple_of(CHECK_EVERY) || !self.health().ok {
+            match self.store.check().await {
+                Ok(()) => self.answers(ALL),
+                Err(error) => self.is_away(ALL, &error),
             }
         }
-    }
-
-    async fn look_after(&self, now: i64) -> Result<Vec<Expired>, StoreError> {
-        let renewed = self.store.renew(self.settings.hold / 6, self.expires(now)).await;
-        if self.ticks.fetch_add(1, Relaxed).is_multiple_of(CHECK_EVERY) || self.away.load(Relaxed) {
-            self.store.check().await?;
+        let upkeep = Upkeep { now, expires: self.expires(now), hold: self.settings.hold };
+        let Round { dead, fine, failed } = self.store.look_after(&upkeep).await;
+        for root in &fine {
+            self.answers(root);
         }
-        let dead = match self.spares() {
-            true => self.store.spare(now).await.map(|()| Vec::new())?,
-            false => self.store.expire(now).await?,
-        };
-        // What was ended must be told, whatever else failed.
-        if dead.is_empty() {
-            renewed?;
+        for (root, error) in &failed {
+            if root.is_empty() || self.store.has_tree(root) {
+                self.is_away(root, error);
+            }
         }
-        self.contact.lock().last = Some(Instant::now());
-        Ok(dead)
-    }
-
-    /// Whether dead holds are left alone for now. A gateway that starts knows nothing of an outage that may have been.
-    fn spares(&self) -> bool {
-        let (mut contact, hold) = (self.contact.lock(), self.settings.hold);
-        if contact.last.is_none_or(|last| last.elapsed() > hold / 2) {
-            contact.spare_until = Some(Instant::now() + hold / 3);
-            // Once for each outage: this look is a contact, if only for others' holds.
-            contact.last = Some(Instant::now());
+        if failed.is_empty() {
+            self.away.write().known = true;
         }
-        contact.spare_until.is_some_and(|until| Instant::now() < until)
+        self.tidy(now);
+        if !self.beyond.lock().is_empty() {
+            let beyond = std::mem::take(&mut *self.beyond.lock());
+            self.take_over(beyond);
+        }
+        if !self.settings.drained {
+            return dead;
+        }
+        for Expired { id, .. } in &dead {
+            tracing::warn!(%id, "a hold died without a settle: charged what it had used");
+        }
+        Vec::new()
     }
 
     pub(super) fn health(&self) -> Health {
-        let trouble = self.trouble.lock().clone().or_else(|| self.store.trouble().map(|e| e.to_string()));
+        let trouble = self.away.read().trouble.clone();
+        let trouble = trouble.or_else(|| self.store.trouble().map(|e| e.to_string()));
         match trouble {
             Some(words) => Health { ok: false, words },
             None => Health { ok: true, words: "Redis answers".into() },
@@ -398,13 +403,14 @@ impl Shared {
             tracing::warn!("some settles are still on their way");
         }
         loop {
-            let left = self.store.repeat_now(unix_ms()).await;
+            let within = until.saturating_duration_since(Instant::now()).min(REPEAT);
+            let left = self.store.repeat_now(unix_ms(), within).await;
             if left == 0 {
                 self.update_kept().await;
                 return;
             }
             if Instant::now() >= until {
-                let kept = self.update_kept().await;
+                let kept = self.update_kept().await.unwrap_or(0);
                 tracing::error!(
                     left,
                     kept,
@@ -416,3 +422,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,7 @@ impl Ledger {
         for node in nodes {
             trees.entry(root(node)).or_default().push(node);
         }
+        let look = shared.look(nodes.iter().map(|node| node.id().as_str()));
         let mut out = Vec::with_capacity(nodes.len());
         for (root, nodes) in trees {
             let budgets: Vec<Vec<&Budget>> =
@@ -73,7 +74,7 @@ impl Ledger {
                 .collect();
             let states = shared.store().states(root, &keys, now).await?;
             for (node, states) in nodes.into_iter().zip(states) {
-                shared.remember(node.id().as_str(), counters(node.key(), &states, now));
+                shared.remember(node.id().as_str(), &counters(node.key(), &states, now), &look);
                 out.push(KeyState { key: node.id().clone(), budgets: states });
             }
         }

@@ -83,6 +83,19 @@ impl StoreError {
         !matches!(self, StoreError::Denied { .. } | StoreError::TooLarge { .. })
     }
 
+    /// Whether whatever else is asked there will fail as well.
+    pub(super) fn is_of_the_server(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Unreachable(_)
+                | StoreError::Away(_)
+                | StoreError::Slow(_)
+                | StoreError::Emptied
+                | StoreError::WrongPolicy(_)
+                | StoreError::Rights(_)
+        )
+    }
+
     /// Whether it is unknown if the command was carried out.
     pub(super) fn is_unsure(&self) -> bool {
         matches!(self, StoreError::Away(_) | StoreError::Slow(_))

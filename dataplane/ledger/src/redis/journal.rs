@@ -83,6 +83,17 @@ pub struct Charge {
     pub record: Vec<u8>,
 }
 
+// === impl Charge ===
+
+impl Charge {
+    /// About how many bytes of memory it takes.
+    fn size(&self) -> usize {
+        let counters = self.counters.iter().map(|counter| counter.key.len() + counter.budget.len() + 120);
+        let levels = self.levels.iter().map(|(key, _)| key.len() + 60);
+        400 + self.root.len() + self.record.len() + counters.sum::<usize>() + levels.sum::<usize>()
+    }
+}
+
 /// A settle.
 #[derive(Debug)]
 pub(super) struct Settle {
@@ -90,6 +101,8 @@ pub(super) struct Settle {
     pub(super) charge: Charge,
     /// When the request ended, by the gateway's clock.
     pub(super) at: i64,
+    /// Redis held for it.
+    pub(super) held: bool,
 }
 
 // === impl Journal ===
@@ -234,6 +247,11 @@ impl Journal {
         let root: Arc<str> = Arc::from(root);
         trees.insert(root.clone(), None);
         root
+    }
+
+    /// Whether a tree is in use.
+    pub(super) fn has_tree(&self, root: &str) -> bool {
+        self.trees.read().contains_key(root)
     }
 
     /// The trees in use.

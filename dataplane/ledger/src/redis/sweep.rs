@@ -1,23 +1,57 @@
-//! What is done about once a second: dead holds are charged, failures repeated, holds renewed, and all of it replayed after a
-//! failover.
+//! What is done about once a second: holds are renewed, dead ones charged, failures repeated, and all of it replayed after a
+//! failover. Trees are looked after beside one another, and one that fails keeps no other waiting.
 
-use super::journal::LiveHold;
+use super::journal::{LiveHold, Renewal, Settle};
 use super::wire::{self, Args};
 use super::{RedisStore, StoreError};
 use crate::charge::{Expired, Posting};
+use futures_util::stream::{self, StreamExt as _};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// What failed in a sweep.
-#[derive(Debug, Default)]
-struct Failures {
-    first: Option<StoreError>,
-    count: usize,
+/// What a round of looking after trees is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Upkeep {
+    /// Now, Unix milliseconds.
+    pub now: i64,
+    /// Until when the holds of this gateway live on, Unix milliseconds.
+    pub expires: i64,
+    /// How long holds live of which Redis is not told. After an outage that was longer than half of that none is given up as
+    /// dead for a third of it: no gateway could renew its own meanwhile.
+    pub hold: Duration,
 }
 
-/// A sweep gives up after so many failures: each may have taken the whole timeout.
+/// What it came to.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The holds that this call ended.
+    pub dead: Vec<Expired>,
+    /// The trees of this gateway of which all was done.
+    pub fine: Vec<Arc<str>>,
+    /// Those that failed, and why; with the name "" what concerns none.
+    pub failed: Vec<(Arc<str>, StoreError)>,
+}
+
+/// Failures by tree.
+#[derive(Debug, Default)]
+struct Failures(Mutex<HashMap<Arc<str>, (usize, StoreError)>>);
+
+/// After so many answers in a round that say that something is wrong, a tree is left alone; after the first that says that
+/// it cannot be reached: each of them may have taken the whole timeout.
 const MOST_FAILURES: usize = 16;
+
+/// How many trees that failed in the last round are tried in one.
+const MOST_ILL: usize = 16;
+
+/// How many trees are looked after at once, and how many charges told.
+const TREES_AT_ONCE: usize = 8;
+const CHARGES_AT_ONCE: usize = 64;
+
+/// How long a round repeats charges at most.
+const REPEAT: Duration = Duration::from_millis(800);
 
 /// The sweep looks after trees that no living gateway uses every so many times.
 const ALL_TREES_EVERY: u64 = 30;
@@ -37,59 +71,105 @@ impl RedisStore {
     /// far; those of which it was told less than `not_for` ago are left out. A tree that fails does not keep the others'
     /// from being told.
     pub async fn renew(&self, not_for: Duration, expires: i64) -> Result<(), StoreError> {
-        let due = self.journal.renewals(not_for);
-        let mut failed = Failures::default();
-        for tree in due.chunk_by(|a, b| a.root == b.root) {
-            for batch in tree.chunks(BATCH) {
-                let Some(first) = batch.first() else { continue };
-                let holds: Vec<_> = batch.iter().map(|renewal| (renewal.id, renewal.so_far)).collect();
-                if failed.note(self.note_progress(&first.root, &holds, expires).await).is_none() {
-                    break;
-                }
-                self.journal.renewed(batch, expires);
-            }
-            if failed.enough() {
-                break;
+        let mut failed = None;
+        for (root, due) in by_tree(self.journal.renewals(not_for)) {
+            if let Err(error) = self.renew_tree(&root, &due, expires).await {
+                failed.get_or_insert(error);
             }
         }
-        failed.first.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn renew_tree(&self, root: &str, due: &[Renewal], expires: i64) -> Result<(), StoreError> {
+        for batch in due.chunks(BATCH) {
+            let holds: Vec<_> = batch.iter().map(|renewal| (renewal.id, renewal.so_far)).collect();
+            self.note_progress(root, &holds, expires).await?;
+            self.journal.renewed(batch, expires);
+        }
+        Ok(())
     }
 
     /// Charges dead holds their progress, whichever gateway made them, and returns those that this call ended. Repeats what
-    /// failed, and replays after a failover. Called about once a second.
+    /// failed, and replays after a failover.
     pub async fn expire(&self, now: i64) -> Result<Vec<Expired>, StoreError> {
-        self.look_after(now, BATCH).await
+        self.round(now, HashMap::new(), |_| BATCH).await.ended()
     }
 
-    /// [`RedisStore::expire`] that ends no hold: for a while after an outage, in which no gateway could renew its own.
+    /// [`RedisStore::expire`] that ends no hold.
     pub async fn spare(&self, now: i64) -> Result<(), StoreError> {
-        self.look_after(now, 0).await.map(drop)
+        self.round(now, HashMap::new(), |_| 0).await.ended().map(drop)
     }
 
-    async fn look_after(&self, now: i64, dead: usize) -> Result<Vec<Expired>, StoreError> {
-        let mut roots = self.journal.roots();
-        if self.sweeps.fetch_add(1, Relaxed).is_multiple_of(ALL_TREES_EVERY) {
-            roots.extend(self.trees().await?.into_iter().map(Arc::from));
+    /// All that is to be done about once a second: renews the holds of this gateway, and [`RedisStore::expire`], but for what
+    /// is to be spared after an outage.
+    pub async fn look_after(&self, upkeep: &Upkeep) -> Round {
+        let due = by_tree(self.journal.renewals(upkeep.hold / 6));
+        self.contacts.lock().begin(upkeep.hold);
+        let batch = |root: &str| match self.contacts.lock().spares(root, upkeep.hold) {
+            true => 0,
+            false => BATCH,
+        };
+        let due = due.into_iter().map(|(root, due)| (root, (due, upkeep.expires))).collect();
+        self.round(upkeep.now, due, batch).await
+    }
+
+    /// `due`: by tree what is to be renewed first, and until when; `batch`: how many dead holds of a tree are ended in one call.
+    async fn round(
+        &self,
+        now: i64,
+        due: HashMap<Arc<str>, (Vec<Renewal>, i64)>,
+        batch: impl Fn(&str) -> usize,
+    ) -> Round {
+        let (roots, failed, dead) = (self.due_trees().await, Failures::default(), Mutex::new(Vec::new()));
+        let roots = roots.unwrap_or_else(|error| {
+            failed.note(&Arc::from(""), error);
+            self.journal.roots().into_iter().collect()
+        });
+        let (due, batch, failures, ended) = (&due, &batch, &failed, &dead);
+        stream::iter(roots.clone())
+            .for_each_concurrent(TREES_AT_ONCE, |root| async move {
+                let renewed = match due.get(&root) {
+                    Some((due, expires)) => self.renew_tree(&root, due, *expires).await,
+                    None => Ok(()),
+                };
+                // In a tree where ours could not be renewed, nothing is said to be dead.
+                let looked = match renewed {
+                    Ok(()) => self.look_after_tree(&root, now, batch(&root), ended).await,
+                    Err(error) => Err(error),
+                };
+                let fine = failures.of(&root, looked);
+                self.contacts.lock().note(&root, fine);
+            })
+            .await;
+        self.repeat(now, Instant::now() + REPEAT, &failed).await;
+        let failed: Vec<_> = failed.0.into_inner().into_iter().map(|(root, (_, why))| (root, why)).collect();
+        if failed.is_empty() {
+            self.journal.tidy();
         }
-        let mut failed = Failures::default();
-        self.repeat(now, &mut failed).await;
-        let mut out = Vec::new();
-        for root in roots {
-            if failed.enough() {
-                break;
-            }
-            let looked = self.look_after_tree(&root, now, dead, &mut out).await;
-            failed.note(looked);
+        let fine = roots.into_iter().filter(|root| !failed.iter().any(|(ill, _)| ill == root)).collect();
+        Round { dead: dead.into_inner(), fine, failed }
+    }
+
+    /// The trees to look after now: those of this gateway, and now and then all. Of those that failed last time a few, after
+    /// the others.
+    async fn due_trees(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        let (sweeps, mut roots) = (self.sweeps.fetch_add(1, Relaxed), self.journal.roots());
+        let mut all = Ok(());
+        if sweeps.is_multiple_of(ALL_TREES_EVERY) {
+            all = self.trees().await.map(|trees| roots.extend(trees.into_iter().map(Arc::from)));
         }
-        match failed.first {
-            // What was ended must be told; the rest is for the next sweep.
-            Some(error) if out.is_empty() => Err(error),
-            Some(_) => Ok(out),
-            None => {
-                self.journal.tidy();
-                Ok(out)
-            }
+        let (mut ill, mut due): (Vec<_>, Vec<_>) = {
+            let contacts = self.contacts.lock();
+            roots.into_iter().partition(|root| contacts.is_ill(root))
+        };
+        ill.sort_unstable();
+        if ill.len() > MOST_ILL {
+            let from = usize::try_from(sweeps).unwrap_or(0).wrapping_mul(MOST_ILL) % ill.len();
+            ill.rotate_left(from);
+            ill.truncate(MOST_ILL);
         }
+        due.extend(ill);
+        all.map(|()| due)
     }
 
     async fn look_after_tree(
@@ -97,7 +177,7 @@ impl RedisStore {
         root: &str,
         now: i64,
         batch: usize,
-        out: &mut Vec<Expired>,
+        out: &Mutex<Vec<Expired>>,
     ) -> Result<(), StoreError> {
         loop {
             let mut args = Args::default();
@@ -107,7 +187,7 @@ impl RedisStore {
             for (id, charged, parts) in dead.iter().filter_map(wire::dead) {
                 self.journal.released(id);
                 let settled = self.post(parts.into_iter(), &charged);
-                out.push(Expired { id, charged, settled });
+                out.lock().push(Expired { id, charged, settled });
             }
             let run = reply.text(1);
             if self.journal.is_elsewhere(root, run) {
@@ -124,42 +204,60 @@ impl RedisStore {
         }
     }
 
-    /// Repeats what is not confirmed, at once and not with the next sweep; how much is left.
-    pub async fn repeat_now(&self, now: i64) -> usize {
-        self.repeat(now, &mut Failures::default()).await;
+    /// Repeats what is not confirmed, at once and not with the next sweep, but no longer than about `within`; how much is left.
+    pub async fn repeat_now(&self, now: i64, within: Duration) -> usize {
+        self.repeat(now, Instant::now() + within, &Failures::default()).await;
         self.waiting() + self.unsure()
     }
 
     /// Repeats settles that are not confirmed, and takes back reserves that may have been carried out.
-    async fn repeat(&self, now: i64, failed: &mut Failures) {
-        for settle in self.journal.unconfirmed() {
-            if failed.enough() {
-                return;
-            }
-            failed.note(self.carry_out(&settle).await);
+    async fn repeat(&self, now: i64, until: Instant, failed: &Failures) {
+        let mut settles = self.journal.unconfirmed();
+        if !settles.is_empty() {
+            // One that always fails must not be the first for ever.
+            let from = usize::try_from(self.sweeps.load(Relaxed)).unwrap_or(0).wrapping_mul(1_021);
+            let from = from % settles.len();
+            settles.rotate_left(from);
         }
-        for (id, root) in self.journal.take_unsure() {
-            if failed.enough() || failed.note(self.release(id, &root, now).await).is_none() {
-                self.journal.unsure(id, &root);
-            }
-        }
+        self.tell(settles, until, failed).await;
+        stream::iter(self.journal.take_unsure())
+            .for_each_concurrent(CHARGES_AT_ONCE, |(id, root)| async move {
+                let mut told = false;
+                if !failed.enough(&root) && Instant::now() < until {
+                    told = failed.of(&root, self.release(id, &root, now).await);
+                }
+                if !told {
+                    self.journal.unsure(id, &root);
+                }
+            })
+            .await;
     }
 
-    /// Puts in force again what the new server may not know: charges first, then holds. All of it is idempotent by id, and
-    /// one that fails does not keep the others from it.
+    async fn tell(&self, settles: Vec<Arc<Settle>>, until: Instant, failed: &Failures) {
+        stream::iter(settles)
+            .for_each_concurrent(CHARGES_AT_ONCE, |settle| async move {
+                if !failed.enough(&settle.root) && Instant::now() < until {
+                    failed.of(&settle.root, self.carry_out(&settle).await);
+                }
+            })
+            .await;
+    }
+
+    /// Puts in force again what the new server may not know: holds first, which others would spend, then charges. All of it
+    /// is idempotent by id, and one that fails does not keep the others from it.
     async fn replay(&self, root: &str, now: i64) -> Result<(), StoreError> {
-        let mut failed = Failures::default();
-        for settle in self.journal.recent(root) {
-            if !failed.enough() {
-                failed.note(self.carry_out(&settle).await);
-            }
-        }
-        for hold in self.journal.live(root) {
-            if !failed.enough() {
-                failed.note(self.hold_again(root, &hold, now).await);
-            }
-        }
-        failed.first.map_or(Ok(()), Err)
+        let (failed, root) = (&Failures::default(), &Arc::<str>::from(root));
+        stream::iter(self.journal.live(root))
+            .for_each_concurrent(CHARGES_AT_ONCE, |hold| async move {
+                if !failed.enough(root) {
+                    failed.of(root, self.hold_again(root, &hold, now).await);
+                }
+            })
+            .await;
+        // Without a bound in time: the next sweep would begin anew.
+        let long = Instant::now() + Duration::from_secs(3600);
+        self.tell(self.journal.recent(root), long, failed).await;
+        failed.0.lock().remove(root).map_or(Ok(()), |(_, error)| Err(error))
     }
 
     async fn hold_again(&self, root: &str, hold: &LiveHold, now: i64) -> Result<(), StoreError> {
@@ -169,19 +267,44 @@ impl RedisStore {
     }
 }
 
+fn by_tree(due: Vec<Renewal>) -> HashMap<Arc<str>, Vec<Renewal>> {
+    let mut trees = HashMap::<Arc<str>, Vec<Renewal>>::new();
+    for renewal in due {
+        trees.entry(renewal.root.clone()).or_default().push(renewal);
+    }
+    trees
+}
+
+// === impl Round ===
+
+impl Round {
+    /// What was ended must be told; the rest is for the next time.
+    fn ended(mut self) -> Result<Vec<Expired>, StoreError> {
+        match self.failed.pop() {
+            Some((_, error)) if self.dead.is_empty() => Err(error),
+            _ => Ok(self.dead),
+        }
+    }
+}
+
 // === impl Failures ===
 
 impl Failures {
-    fn note<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
-        result
-            .map_err(|error| {
-                self.count += 1;
-                self.first.get_or_insert(error);
-            })
-            .ok()
+    /// Notes how something of a tree went; whether it went well.
+    fn of<T>(&self, root: &Arc<str>, result: Result<T, StoreError>) -> bool {
+        result.map_err(|error| self.note(root, error)).is_ok()
     }
 
-    fn enough(&self) -> bool {
-        self.count >= MOST_FAILURES
+    fn note(&self, root: &Arc<str>, error: StoreError) {
+        let weight = if error.is_of_the_server() { MOST_FAILURES } else { 1 };
+        let mut all = self.0.lock();
+        match all.get_mut(root) {
+            Some((count, _)) => *count += weight,
+            None => drop(all.insert(root.clone(), (weight, error))),
+        }
+    }
+
+    fn enough(&self, root: &str) -> bool {
+        self.0.lock().get(root).is_some_and(|(count, _)| *count >= MOST_FAILURES)
     }
 }

@@ -11,6 +11,7 @@ mod forms;
 mod hammer;
 mod real;
 mod rights;
+mod rounds;
 mod same;
 pub(crate) mod server;
 

@@ -1,6 +1,7 @@
 //! Settles: those that Redis has not confirmed, and those that it has confirmed lately.
 
-use super::{Journal, Settle};
+use super::{Charge, Journal, Settle};
+use crate::redis::Unposted;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ const KEEP: Duration = Duration::from_secs(60);
 const MOST: usize = 8_192;
 const MOST_CONFIRMED: usize = 2_048;
 
+/// And how many bytes of memory those that wait take.
+const MOST_BYTES: usize = 12 << 20;
+
 /// How long a settle that somebody is sending is left to them.
 const IN_HAND: Duration = Duration::from_secs(5);
 
@@ -23,6 +27,8 @@ const PROMPT: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Settles {
     waiting: HashMap<Uuid, Waiting>,
+    /// About how many bytes those take.
+    bytes: usize,
     /// With when they were carried out at the latest.
     confirmed: HashMap<Uuid, (Arc<Settle>, i64)>,
     /// The confirmed ones in their order, with the time at which they were.
@@ -48,9 +54,11 @@ struct Waiting {
 
 impl Settles {
     fn take(&mut self, settle: &Arc<Settle>, tried: Option<i64>, noted: Option<Option<i64>>) -> bool {
-        if self.waiting.len() >= MOST {
+        let size = settle.charge.size();
+        if self.waiting.len() >= MOST || self.bytes + size > MOST_BYTES {
             return false;
         }
+        self.bytes += size;
         let (settle, since) = (settle.clone(), Instant::now());
         let in_hand = noted.is_none();
         self.waiting.insert(settle.charge.id, Waiting { settle, since, in_hand, tried, noted });
@@ -59,6 +67,7 @@ impl Settles {
 
     fn confirm(&mut self, id: Uuid, at: i64) {
         let Some(Waiting { settle, noted, .. }) = self.waiting.remove(&id) else { return };
+        self.bytes = self.bytes.saturating_sub(settle.charge.size());
         if noted.is_some() {
             self.done.push(id);
         }
@@ -172,21 +181,41 @@ impl Journal {
         }
     }
 
-    /// Settles that are to be noted elsewhere, since Redis does not confirm them, with when they may have been carried out;
-    /// from now on they count as noted. `all`: also those that were before.
-    pub(in crate::redis) fn to_note(&self, all: bool) -> Vec<(Arc<Settle>, Option<i64>)> {
-        let mut out = Vec::new();
+    /// Settles that are to be noted elsewhere, since Redis does not confirm them. `all`: also those that are noted, first.
+    pub(in crate::redis) fn to_note(&self, all: bool) -> Vec<Unposted> {
+        let (mut known, mut new) = (Vec::new(), Vec::new());
         for shard in &self.shards {
-            for waiting in shard.lock().settles.waiting.values_mut() {
+            for waiting in shard.lock().settles.waiting.values() {
+                let unposted = || Unposted { settle: waiting.settle.clone(), tried: waiting.tried };
                 let prompt = waiting.in_hand && waiting.since.elapsed() < PROMPT;
-                let known = waiting.noted == Some(waiting.tried);
-                if all && waiting.noted.is_some() || !prompt && !known {
-                    waiting.noted = Some(waiting.tried);
-                    out.push((waiting.settle.clone(), waiting.tried));
+                match waiting.noted {
+                    Some(_) if all => known.push(unposted()),
+                    Some(noted) if noted == waiting.tried => {}
+                    None if prompt => {}
+                    _ => new.push(unposted()),
                 }
             }
         }
-        out
+        known.append(&mut new);
+        known
+    }
+
+    /// Notes that a settle is noted elsewhere, with this `tried`; if it is confirmed by now, it need not be.
+    pub(in crate::redis) fn noted(&self, id: Uuid, tried: Option<i64>) {
+        let settles = &mut self.shard(id).settles;
+        match settles.waiting.get_mut(&id) {
+            Some(waiting) => waiting.noted = Some(tried),
+            None => settles.done.push(id),
+        }
+    }
+
+    /// Calls `each` with the charges that wait and for which Redis holds nothing.
+    pub(in crate::redis) fn each_unheld(&self, mut each: impl FnMut(&Charge)) {
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let unheld = shard.settles.waiting.values().filter(|waiting| !waiting.settle.held);
+            unheld.for_each(|waiting| each(&waiting.settle.charge));
+        }
     }
 
     /// Settles that were noted elsewhere and that Redis has confirmed since.

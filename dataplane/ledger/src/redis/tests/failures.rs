@@ -233,14 +233,15 @@ async fn a_charge_that_was_kept_is_posted_once() {
     let settling = store.begin_settle(&levels, &grant, &used(250), NOON, billing);
     let _ = store.leave(settling);
     let kept = store.to_keep(false);
-    assert_eq!(kept.len(), 1);
+    assert_eq!((kept.len(), store.to_keep(false).len()), (1, 1), "until it is kept");
+    store.kept(&kept);
     assert!(store.to_keep(false).is_empty(), "once is enough");
-    let (charge, tried) = kept[0].clone();
+    let (charge, tried) = (kept[0].charge().clone(), kept[0].tried());
     assert_eq!((tried, charge.id, charge.used, &*charge.record), (None, grant.id, used(250), &b"record"[..]));
     for _ in 0..2 {
         let again = server.store(Clock::Given).await;
         assert_eq!(again.take_over(charge.clone(), tried, NOON).unwrap().postings.len(), 2);
-        assert_eq!(again.repeat_now(NOON).await, 0);
+        assert_eq!(again.repeat_now(NOON, SOON).await, 0);
         assert_eq!(again.take_posted(), [grant.id]);
     }
     store.sweep(NOON).await.unwrap();
@@ -257,7 +258,7 @@ async fn a_charge_that_was_kept_is_posted_once() {
     let unsent = Charge { id: Uuid::from_u128(2), ..charge.clone() };
     again.take_over(charge, Some(NOON), late).unwrap();
     again.take_over(unsent, None, late).unwrap();
-    assert_eq!(again.repeat_now(late).await, 0);
+    assert_eq!(again.repeat_now(late, SOON).await, 0);
     assert_eq!(counted(&again, &levels[0], late).await, (500, 0), "the one that surely was not posted is");
 }
 
@@ -273,7 +274,7 @@ async fn a_late_charge_counts_once_however_late_it_is_repeated() {
     assert_eq!(store.sweep(dead).await.unwrap().len(), 2);
     let settling = store.begin_settle(&levels, &grant, &used(250), dead, BILLING);
     let _ = store.leave(settling);
-    let (charge, _) = store.to_keep(true).remove(0);
+    let charge = store.to_keep(true).remove(0).charge().clone();
     store.sweep(dead).await.unwrap();
     for later in [dead, dead + MINUTE, dead + 82 * MINUTE, dead + 24 * 60 * MINUTE] {
         if later > dead + MINUTE {
@@ -284,7 +285,7 @@ async fn a_late_charge_counts_once_however_late_it_is_repeated() {
         }
         let again = server.store(Clock::Given).await;
         again.take_over(charge.clone(), Some(dead), later).unwrap();
-        assert_eq!(again.repeat_now(later).await, 0);
+        assert_eq!(again.repeat_now(later, SOON).await, 0);
         for level in &levels {
             assert_eq!(counted(&store, level, NOON).await, (250, 0), "repeated at {later}");
         }
@@ -313,7 +314,7 @@ async fn too_many_settled_ids_are_forgotten_oldest_first() {
     let grant = Grant { id: Uuid::from_u128(7), ..granted(&store, &levels, &ask(2, 0, NOON)).await };
     let settling = store.begin_settle(&levels, &grant, &used(100), NOON, BILLING);
     let _ = store.leave(settling);
-    let (charge, _) = store.to_keep(true).remove(0);
+    let charge = store.to_keep(true).remove(0).charge().clone();
     store.sweep(NOON).await.unwrap();
     let end = NOON - NOON % MINUTE - 2 * MINUTE;
     for (n, tried, posted) in [(8, Some(end), true), (9, Some(end - 1), false), (10, None, true)] {
@@ -326,6 +327,7 @@ async fn too_many_settled_ids_are_forgotten_oldest_first() {
     }
 }
 
+const SOON: Duration = Duration::from_secs(10);
 const BILLING: Billing<'_> = Billing { request: Uuid::from_u128(77), record: b"record" };
 
 impl Server {
