@@ -26,9 +26,11 @@ impl Contacts {
     /// A round begins. A gateway that starts, or stood still, knows nothing of an outage that may have been.
     pub(super) fn begin(&mut self, hold: Duration) {
         self.any.arm(hold);
-        if self.trees.is_empty() {
-            self.any.last = Some(Instant::now());
-        }
+    }
+
+    /// A round found nothing wrong, be it that there was nothing to look at.
+    pub(super) fn all_is_well(&mut self) {
+        self.any.last = Some(Instant::now());
     }
 
     /// Whether dead holds of a tree are left alone for now.

@@ -181,7 +181,7 @@ impl Journal {
         }
     }
 
-    /// The holds of which Redis was not told for a while, by tree.
+    /// The holds of which Redis was not told for a while, by tree; among them those of settles that wait.
     pub(super) fn renewals(&self, not_for: Duration) -> Vec<Renewal> {
         let mut due = Vec::new();
         for shard in &self.shards {
@@ -192,6 +192,11 @@ impl Journal {
                 id: *id,
                 so_far: hold.so_far,
             }));
+            due.extend(shard.settles.renewals(not_for).map(|settle| Renewal {
+                root: settle.root.clone(),
+                id: settle.charge.id,
+                so_far: settle.charge.used,
+            }));
         }
         due.sort_by(|a, b| a.root.cmp(&b.root));
         due
@@ -200,7 +205,9 @@ impl Journal {
     /// Redis knows now that these holds live until `expires`.
     pub(super) fn renewed(&self, holds: &[Renewal], expires: i64) {
         for Renewal { id, .. } in holds {
-            if let Some(hold) = self.shard(*id).live.get_mut(id) {
+            let mut shard = self.shard(*id);
+            shard.settles.renewed(*id);
+            if let Some(hold) = shard.live.get_mut(id) {
                 let hold = Arc::make_mut(hold);
                 hold.ask.expires = hold.ask.expires.max(expires);
                 hold.told = Instant::now();

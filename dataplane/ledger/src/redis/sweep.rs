@@ -110,7 +110,11 @@ impl RedisStore {
             false => BATCH,
         };
         let due = due.into_iter().map(|(root, due)| (root, (due, upkeep.expires))).collect();
-        self.round(upkeep.now, due, batch).await
+        let round = self.round(upkeep.now, due, batch).await;
+        if round.failed.is_empty() && self.link.trouble().is_none() {
+            self.contacts.lock().all_is_well();
+        }
+        round
     }
 
     /// `due`: by tree what is to be renewed first, and until when; `batch`: how many dead holds of a tree are ended in one call.

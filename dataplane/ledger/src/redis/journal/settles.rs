@@ -42,6 +42,8 @@ pub(super) struct Settles {
 struct Waiting {
     settle: Arc<Settle>,
     since: Instant,
+    /// When Redis was told last that its hold lives on.
+    told: Instant,
     /// Somebody is sending it.
     in_hand: bool,
     /// When it may have been carried out, without an answer that says so.
@@ -61,7 +63,7 @@ impl Settles {
         self.bytes += size;
         let (settle, since) = (settle.clone(), Instant::now());
         let in_hand = noted.is_none();
-        self.waiting.insert(settle.charge.id, Waiting { settle, since, in_hand, tried, noted });
+        self.waiting.insert(settle.charge.id, Waiting { settle, since, told: since, in_hand, tried, noted });
         true
     }
 
@@ -78,6 +80,19 @@ impl Settles {
         }
         self.confirmed.insert(id, (settle, at));
         self.order.push_back((Instant::now(), id));
+    }
+
+    /// Those whose holds Redis was not told of for a while.
+    pub(super) fn renewals(&self, not_for: Duration) -> impl Iterator<Item = &Settle> {
+        let due = move |waiting: &&Waiting| waiting.settle.held && waiting.told.elapsed() >= not_for;
+        self.waiting.values().filter(due).map(|waiting| &*waiting.settle)
+    }
+
+    /// Redis knows now that the hold of one that waits lives on.
+    pub(super) fn renewed(&mut self, id: Uuid) {
+        if let Some(waiting) = self.waiting.get_mut(&id) {
+            waiting.told = Instant::now();
+        }
     }
 
     /// A hold of the same id was made anew: what ended the last one must not end this one.
