@@ -50,7 +50,7 @@ async fn trees_that_fail_keep_no_other_from_being_looked_after() {
         server.command::<()>(&["SET", &format!("tollgate:1:{{{root}}}:g"), &generation]);
     }
     let patience = Patience::new();
-    while store.waiting() > 0 || !store.look_after(&at(later)).await.failed.is_empty() {
+    while !store.look_after(&at(later)).await.failed.is_empty() || store.waiting() > 0 {
         patience.wait("all is told").await;
     }
     for root in &roots {
