@@ -91,7 +91,7 @@ impl Plan {
 
 /// Runs a plan. Findings are in the outcome; an error is about the run itself.
 pub async fn run(plan: Plan) -> anyhow::Result<Outcome> {
-    let judge = Arc::new(Judge::new(plan.seed));
+    let judge = Arc::new(Judge::new(plan.seed, plan.length.is_some()));
     judge.say("the parts start");
     let mut stage = Stage::start(judge.clone()).await?;
     let began = Instant::now();

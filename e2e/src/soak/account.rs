@@ -39,6 +39,8 @@ pub struct Account {
     pub charged: u64,
     /// Counters that add up.
     pub counters: usize,
+    /// Nano-USD of dead holds above what their requests' records say: what was charged stays charged.
+    pub beyond: u64,
     /// What a `kill -9` took along: records, and nano-USD of answers.
     pub lost: (u64, u64),
 }
@@ -86,8 +88,8 @@ pub async fn count(stage: &mut Stage) -> anyhow::Result<Account> {
     let mut account = Account::default();
     let charged = charges(stage, &judge, &mut account)?;
     counters(stage, &judge, &mut account).await?;
-    sums(stage, &judge, &account)?;
     turns(stage, &judge, &charged, &mut account)?;
+    sums(stage, &judge, &account)?;
     Ok(account)
 }
 
@@ -215,8 +217,11 @@ fn sums(stage: &Stage, judge: &Judge, account: &Account) -> anyhow::Result<()> {
     ];
     for (what, sql) in sums {
         let sum = stage.number(sql)?;
-        if sum != account.charged {
-            judge.finding(&format!("the {what} cost {sum} nano-USD, the charges {}", account.charged));
+        if sum + account.beyond != account.charged {
+            let Account { charged, beyond, .. } = account;
+            judge.finding(&format!(
+                "the {what} cost {sum} nano-USD, the charges {charged}, of which {beyond} beyond"
+            ));
         }
     }
     for (what, sql) in [
@@ -251,7 +256,7 @@ fn turns(
         records.insert(id, Recorded { attempts: attempts.len() as u64, cost });
     }
     let (turns, phases) = (judge.turns(), judge.phases());
-    same_cost(judge, &records, charged, &turns);
+    account.beyond = same_cost(judge, &records, charged, &turns);
     account.requests = turns.len() as u64;
     let mut known = HashSet::new();
     for turn in turns.iter().filter(|turn| turn.kind.is_model()) {
@@ -272,22 +277,27 @@ fn turns(
     Ok(())
 }
 
-/// Every record says what its request was charged.
+/// Every record says what its request was charged; but for dead holds whose gateway came back and found that less was used. How
+/// much those are, in nano-USD.
 fn same_cost(
     judge: &Judge,
     records: &HashMap<String, Recorded>,
     charged: &HashMap<String, Charged>,
     turns: &[Turn],
-) {
+) -> u64 {
+    let mut beyond = 0;
     for (id, recorded) in records {
         let charges = charged.get(id).map_or(0, |charged| charged.cost);
-        if charges != recorded.cost {
+        if charged.get(id).is_some_and(|charged| charged.died) && charges > recorded.cost {
+            beyond += charges - recorded.cost;
+        } else if charges != recorded.cost {
             let turn = turns.iter().find(|turn| turn.id.as_ref() == Some(id));
             let turn = turn.map_or_else(|| "a request whose answer never began".to_owned(), Turn::to_string);
             let charged = charged.get(id);
             judge.finding(&format!("the record {recorded:?} of {id} was charged {charged:?}: {turn}"));
         }
     }
+    beyond
 }
 
 /// Judges one model request whose id the client knows.

@@ -2,6 +2,7 @@
 
 use super::{
     clients::probe,
+    judge::REVOCATION,
     keys::{CHANGED, LIMITS, REVOKED, ROTATED},
     random::Random,
     stage::{GATEWAYS, OPERATORS, Stage},
@@ -336,9 +337,16 @@ async fn budget(stage: &mut Stage) -> anyhow::Result<()> {
 /// No gateway answers it after five seconds, nor for as long as it is revoked; then all do.
 async fn revoke(stage: &mut Stage, stand: Duration) -> anyhow::Result<()> {
     stage.patch(REVOKED, "{\"disabled\": true}").await?;
-    stage.world.judge.revoke(Some(Instant::now()));
-    sleep(super::judge::REVOCATION + stand).await;
-    stage.world.judge.revoke(None);
+    let judge = stage.world.judge.clone();
+    if judge.is_timed() {
+        judge.revoke(Some(Instant::now() + REVOCATION));
+        sleep(REVOCATION + stand).await;
+    } else {
+        answers(stage, REVOKED, stage.world.token(REVOKED), 403).await?;
+        judge.revoke(Some(Instant::now()));
+        sleep(stand).await;
+    }
+    judge.revoke(None);
     stage.patch(REVOKED, "{\"disabled\": null}").await?;
     answers(stage, REVOKED, stage.world.token(REVOKED), 200).await
 }

@@ -21,6 +21,7 @@ const MOST: usize = 200;
 #[derive(Debug)]
 pub struct Judge {
     seed: u64,
+    timed: bool,
     began: Instant,
     answered: AtomicU64,
     inner: Mutex<Inner>,
@@ -53,9 +54,14 @@ pub struct Phase {
 // === impl Judge ===
 
 impl Judge {
-    /// A judge of a run that begins now.
-    pub fn new(seed: u64) -> Self {
-        Judge { seed, began: Instant::now(), answered: AtomicU64::new(0), inner: Mutex::default() }
+    /// A judge of a run that begins now; `timed`: what is promised within a time is wanted within it.
+    pub fn new(seed: u64, timed: bool) -> Self {
+        Judge { seed, timed, began: Instant::now(), answered: AtomicU64::new(0), inner: Mutex::default() }
+    }
+
+    /// Whether what is promised within a time is wanted within it: not on a machine that does other work.
+    pub fn is_timed(&self) -> bool {
+        self.timed
     }
 
     /// Tells how it goes.
@@ -137,11 +143,11 @@ impl Judge {
             }
             let overlapping = |p: &&Phase| p.from <= turn.ended && p.to.is_none_or(|to| turn.began <= to);
             let over: Vec<Phase> = inner.phases.iter().rev().take(8).filter(overlapping).copied().collect();
-            let late = inner.revoked.is_some_and(|since| turn.began >= since + REVOCATION);
+            let late = inner.revoked.is_some_and(|since| turn.began >= since);
             let why = if !judged {
                 None
             } else if late && turn.key == REVOKED && turn.end == End::Answered {
-                Some("it was revoked over five seconds before".to_owned())
+                Some("it was revoked long before".to_owned())
             } else {
                 unexplained(&turn, &over)
             };

@@ -100,7 +100,7 @@ impl Outcome {
                  | charged exactly what they cost, to the nano-dollar | {} |\n\
                  | charged more, for attempts before that a provider may have billed | {} |\n\
                  | charges: one number in ledger, stream and PostgreSQL | {} of ${:.9}, in {} counters |\n\
-                 | of holds whose gateway died; settled after that | {}; {} |\n\
+                 | of holds whose gateway died; settled after that; beyond what the records say | {}; {}; ${:.9} |\n\
                  | requests sent; records | {}; {} |\n\
                  | lost by `kill -9` in the last moments: records; of answers, uncharged | {}; ${:.9} |",
                 a.answered,
@@ -111,6 +111,7 @@ impl Outcome {
                 a.counters,
                 a.died,
                 a.late,
+                a.beyond as f64 / 1e9,
                 a.requests,
                 a.records,
                 a.lost.0,
