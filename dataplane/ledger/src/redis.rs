@@ -39,12 +39,14 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod trees;
+mod unposted;
 mod wire;
 
 pub use address::Address;
 pub use error::StoreError;
 pub use stream::{Entry, How, Malformed};
 pub use sweep::{Round, Upkeep};
+pub use unposted::Unposted;
 pub use wire::MAX_AMOUNT;
 
 use crate::budget::Limit;
@@ -55,7 +57,6 @@ pub use journal::Charge;
 use journal::{Journal, LiveHold, Settle};
 use link::Link;
 use parking_lot::Mutex;
-use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -113,13 +114,6 @@ pub struct Settling {
     pub expected: Settled,
 }
 
-/// A charge that Redis has not confirmed.
-#[derive(Debug, Clone)]
-pub struct Unposted {
-    settle: Arc<Settle>,
-    tried: Option<i64>,
-}
-
 /// A cancel on its way.
 #[derive(Debug)]
 #[must_use = "a cancel is only carried out by `confirm_cancel`"]
@@ -164,20 +158,6 @@ impl Default for Options {
             password_file: None,
             ca_file: None,
         }
-    }
-}
-
-// === impl Unposted ===
-
-impl Unposted {
-    /// The charge.
-    pub fn charge(&self) -> &Charge {
-        &self.settle.charge
-    }
-
-    /// When it may have been carried out, if it may, Unix milliseconds by Redis's clock.
-    pub fn tried(&self) -> Option<i64> {
-        self.tried
     }
 }
 
@@ -375,61 +355,6 @@ impl RedisStore {
             self.forward(&settle.root, &self.time(0)).await.ok();
         }
         Ok(self.settled(&settle.charge, &reply))
-    }
-
-    /// Charges that Redis has not confirmed in time: to be kept where they survive this process. `all`: also those that are
-    /// (first). They count as kept once [`RedisStore::kept`] says so.
-    pub fn to_keep(&self, all: bool) -> Vec<Unposted> {
-        self.journal.to_note(all)
-    }
-
-    /// These are kept now.
-    pub fn kept<'a>(&self, charges: impl IntoIterator<Item = &'a Unposted>) {
-        for charge in charges {
-            self.journal.noted(charge.settle.charge.id, charge.tried);
-        }
-    }
-
-    /// What waits at each counter that is held nowhere: Redis does not know of it.
-    pub fn unheld(&self) -> HashMap<Counter, u64> {
-        let mut all = HashMap::new();
-        self.journal.each_unheld(|charge| {
-            for counter in &charge.counters {
-                let sum: &mut u64 = all.entry(counter.clone()).or_default();
-                *sum = sum.saturating_add(charge.used.amount(counter.limit));
-            }
-        });
-        all
-    }
-
-    /// The trees in which such charges wait.
-    pub fn unheld_trees(&self) -> HashSet<String> {
-        let mut all = HashSet::new();
-        self.journal.each_unheld(|charge| {
-            if !all.contains(&charge.root) {
-                all.insert(charge.root.clone());
-            }
-        });
-        all
-    }
-
-    /// Whether this gateway uses the tree.
-    pub fn has_tree(&self, root: &str) -> bool {
-        self.journal.has_tree(root)
-    }
-
-    /// Charges that were kept and are confirmed now: they need not be any longer.
-    pub fn take_posted(&self) -> Vec<Uuid> {
-        self.journal.take_done()
-    }
-
-    /// Takes over a charge that an earlier process kept; from now on it is repeated until it is posted. Returns what it comes
-    /// to; `None` if too many wait.
-    pub fn take_over(&self, charge: Charge, tried: Option<i64>, now: i64) -> Option<Settled> {
-        let part = |counter: &Counter| Part { held: charge.held, counter: counter.clone() };
-        let (expected, _) = outcome(charge.counters.iter().map(part), &charge.used);
-        let settle = Settle { root: self.journal.uses(&charge.root), charge, at: now, held: false };
-        self.journal.take_over(settle, tried).then_some(expected)
     }
 
     /// Releases a hold without a charge (nothing reached the upstream). Gives the request's rate tokens back.
