@@ -94,10 +94,11 @@ pub async fn run(plan: Plan) -> anyhow::Result<Outcome> {
     let judge = Arc::new(Judge::new(plan.seed, plan.length.is_some()));
     judge.say("the parts start");
     let mut stage = Stage::start(judge.clone()).await?;
+    // Before every gateway has the keys, a refusal is nobody's fault.
+    settle::wait(&mut stage).await?;
     let began = Instant::now();
     let fleet = clients::Fleet::start(&stage, plan.clients, plan.seed);
     let mut memory = Memory::default();
-    settle::wait(&mut stage).await?;
     let mut rows = Vec::new();
     let ended = deal(&plan, &mut stage, &mut rows, &mut memory, began).await;
     if let Err(error) = ended {
