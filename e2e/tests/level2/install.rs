@@ -1,6 +1,6 @@
 //! The charts on real pods: images, installation, and what an uninstallation leaves.
 
-use crate::installed::{Installed, NAMESPACE, TEAM, until, words};
+use crate::installed::{Installed, NAMESPACE, TEAM, TOOLS, until, words};
 use anyhow::{Context, ensure};
 use std::{collections::BTreeSet, path::Path};
 use tollgate_e2e::{
@@ -16,6 +16,7 @@ const TAG: &str = "level2";
 /// Two operators and two gateways on one small node, with what the fake provider on this machine needs.
 const VALUES: &str = r#"
 image: {tag: level2, pullPolicy: Never}
+platformNamespaces: [tools]
 operator:
   allowPrivateEndpoints: true
   allowedStdioImages: ["localhost/*"]
@@ -111,14 +112,20 @@ const STAYS: [&str; 15] = [
     "virtualkey.tollgate.dev/engineering",
 ];
 
-/// And in the users' namespace: a stdio server runs on.
-const STAYS_WITH_USERS: [&str; 9] = [
+/// Where a stdio server runs: it runs on.
+const STAYS_WITH_TOOLS: [&str; 6] = [
     "configmap/kube-root-ca.crt",
     "deployment.apps/mcp-staging-db",
     "mcpserver.tollgate.dev/staging-db",
     "networkpolicy.networking.k8s.io/mcp-staging-db",
-    "secret/agents-own",
     "service/mcp-staging-db",
+    "serviceaccount/default",
+];
+
+/// And in the users' namespace.
+const STAYS_WITH_USERS: [&str; 5] = [
+    "configmap/kube-root-ca.crt",
+    "secret/agents-own",
     "serviceaccount/default",
     "serviceaccount/devbox",
     "virtualkey.tollgate.dev/devbox",
@@ -130,6 +137,7 @@ pub async fn uninstall(installed: &Installed<'_>) -> anyhow::Result<()> {
     installed.kubectl(&format!("create secret generic agents-own -n {TEAM}")).await?;
     helm(cluster, &format!("uninstall tollgate -n {NAMESPACE} --wait --timeout 3m"), &[]).await?;
     until_left(cluster, NAMESPACE, &STAYS).await?;
+    until_left(cluster, TOOLS, &STAYS_WITH_TOOLS).await?;
     until_left(cluster, TEAM, &STAYS_WITH_USERS).await?;
     let beyond = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingadmissionpolicies,\
                   validatingadmissionpolicybindings";
@@ -148,6 +156,7 @@ pub async fn uninstall(installed: &Installed<'_>) -> anyhow::Result<()> {
     words(cluster, &format!("delete crd {}", crds.join(" "))).await?;
     let users = ["configmap/kube-root-ca.crt", "serviceaccount/default", "secret/anthropic"];
     until_left(cluster, NAMESPACE, &users).await?;
+    until_left(cluster, TOOLS, &["configmap/kube-root-ca.crt", "serviceaccount/default"]).await?;
     let users = [
         "configmap/kube-root-ca.crt",
         "serviceaccount/default",

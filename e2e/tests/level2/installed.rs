@@ -18,6 +18,8 @@ use tollgate_e2e::{
 pub const NAMESPACE: &str = "tollgate-system";
 /// The namespace of its users.
 pub const TEAM: &str = "team-a";
+/// A platform namespace: what is in it may be for all teams.
+pub const TOOLS: &str = "tools";
 
 /// Both charts are installed, and what `policy.yaml` says is in force.
 pub struct Installed<'n> {
@@ -141,7 +143,7 @@ pub async fn state(cluster: &Cluster) -> String {
         format!(
             "logs -n {NAMESPACE} -l app.kubernetes.io/part-of=tollgate --prefix --tail=60 --all-containers"
         ),
-        format!("logs -n {TEAM} -l tollgate.dev/mcp-server --prefix --tail=40 --all-containers"),
+        format!("logs -n {TOOLS} -l tollgate.dev/mcp-server --prefix --tail=40 --all-containers"),
     ] {
         said += &words(cluster, &line).await.unwrap_or_else(|error| format!("{error:#}"));
     }

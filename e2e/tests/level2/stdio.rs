@@ -1,6 +1,6 @@
 //! A stdio MCP server by manifest: run as a pod, used through the Service, killed, broken, deleted.
 
-use crate::installed::{Installed, TEAM, until};
+use crate::installed::{Installed, TOOLS, until};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tollgate_e2e::{
@@ -25,7 +25,7 @@ pub async fn is_run_and_started_again(installed: &Installed<'_>) -> anyhow::Resu
     ensure!(pod.pointer("/spec/automountServiceAccountToken") == Some(&json!(false)), "{pod}");
 
     // The program dies; the bridge starts it again, in the same pod.
-    installed.kubectl(&format!("exec deploy/mcp-staging-db -n {TEAM} {KILL}")).await?;
+    installed.kubectl(&format!("exec deploy/mcp-staging-db -n {TOOLS} {KILL}")).await?;
     works_again(&mcp).await?;
     let after = self::pod(installed).await?;
     let name = |pod: &Value| pod["metadata"]["name"].clone();
@@ -34,7 +34,7 @@ pub async fn is_run_and_started_again(installed: &Installed<'_>) -> anyhow::Resu
 
     // The pod dies; the Deployment makes another, and a session goes on.
     let gone = name(&pod).as_str().context("a name")?.to_owned();
-    installed.kubectl(&format!("delete pod/{gone} -n {TEAM} --timeout=90s")).await?;
+    installed.kubectl(&format!("delete pod/{gone} -n {TOOLS} --timeout=90s")).await?;
     works_again(&mcp).await?;
     ensure!(name(&self::pod(installed).await?) != gone, "it is another pod");
     until_health(installed, "staging-db", "Healthy").await
@@ -43,26 +43,26 @@ pub async fn is_run_and_started_again(installed: &Installed<'_>) -> anyhow::Resu
 /// A server that does not start says so and harms no other; deleting it takes its objects along.
 pub async fn that_does_not_start_says_so(installed: &Installed<'_>) -> anyhow::Result<()> {
     let broken = format!(
-        "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: broken, namespace: {TEAM}}}\n\
+        "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: broken, namespace: {TOOLS}}}\n\
          spec: {{stdio: {{image: 'localhost/mcp:level2', command: [/no-such-program]}}}}\n"
     );
     installed.cluster().apply(&broken).await?;
-    until_health(installed, "broken", "Unreachable").await?;
-    let get = format!("get mcps broken -n {TEAM} -o jsonpath={{.status.message}}");
-    let message = installed.kubectl(&get).await?;
-    ensure!(
-        message.contains("its pod is not ready") && message.contains("kubectl describe pods"),
-        "{message}"
-    );
-    let (_, failing) = installed.plugin(&format!("get servers -n {TEAM} --failing")).await?;
+    let get = format!("get mcps broken -n {TOOLS} -o jsonpath={{.status.health}}:{{.status.message}}");
+    until("the status says why", async || {
+        let said = installed.kubectl(&get).await?;
+        let why = ["Unreachable:its pod is not ready", "kubectl describe pods"];
+        Ok(if why.iter().all(|words| said.contains(words)) { Ok(()) } else { Err(said) })
+    })
+    .await?;
+    let (_, failing) = installed.plugin(&format!("get servers -n {TOOLS} --failing")).await?;
     ensure!(failing.contains("broken") && !failing.contains("staging-db"), "{failing}");
     let mcp = Mcp::open(format!("{}/mcp", installed.url), &installed.token).await?;
     works(&mcp).await?;
 
-    installed.kubectl(&format!("delete mcps broken -n {TEAM}")).await?;
+    installed.kubectl(&format!("delete mcps broken -n {TOOLS}")).await?;
     within(SLOW, "its objects go with it", || async {
         let kinds = "deployments,services,networkpolicies,pods";
-        let left = format!("get {kinds} -n {TEAM} -l tollgate.dev/mcp-server=broken -o name");
+        let left = format!("get {kinds} -n {TOOLS} -l tollgate.dev/mcp-server=broken -o name");
         Ok(installed.kubectl(&left).await?.is_empty().then_some(()))
     })
     .await
@@ -81,7 +81,7 @@ async fn works_again(mcp: &Mcp) -> anyhow::Result<()> {
 /// Waits for the column HEALTH of `kubectl get mcps`.
 async fn until_health(installed: &Installed<'_>, server: &str, health: &str) -> anyhow::Result<()> {
     until(&format!("kubectl get mcps says {health}"), async || {
-        let said = installed.kubectl(&format!("get mcps {server} -n {TEAM} --no-headers")).await?;
+        let said = installed.kubectl(&format!("get mcps {server} -n {TOOLS} --no-headers")).await?;
         Ok(if said.split_whitespace().nth(1) == Some(health) { Ok(()) } else { Err(said) })
     })
     .await
@@ -89,7 +89,7 @@ async fn until_health(installed: &Installed<'_>, server: &str, health: &str) -> 
 
 /// The pod that serves.
 async fn pod(installed: &Installed<'_>) -> anyhow::Result<Value> {
-    let get = format!("get pods -n {TEAM} -l tollgate.dev/mcp-server=staging-db -o json");
+    let get = format!("get pods -n {TOOLS} -l tollgate.dev/mcp-server=staging-db -o json");
     let pods: Value = serde_json::from_str(&installed.kubectl(&get).await?)?;
     let living = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
     let pod = pods["items"].as_array().into_iter().flatten().find(living);

@@ -20,12 +20,13 @@ pub type Healths = BTreeMap<(String, String), Health>;
 /// What a Deployment says of its pod.
 pub fn health(deployment: &Deployment) -> Health {
     let status = deployment.status.as_ref();
+    // A pod that serves does so until it is replaced: a changed Deployment that nobody has looked at yet is no outage.
+    if status.and_then(|s| s.available_replicas).unwrap_or(0) > 0 {
+        return Health { ready: true, message: String::new() };
+    }
     let seen = status.and_then(|s| s.observed_generation) >= deployment.metadata.generation;
     if !seen {
         return Health { ready: false, message: "the Deployment has not been looked at yet".to_owned() };
-    }
-    if status.and_then(|s| s.available_replicas).unwrap_or(0) > 0 {
-        return Health { ready: true, message: String::new() };
     }
     let conditions = status.and_then(|s| s.conditions.as_ref()).into_iter().flatten();
     let failing = conditions.filter(|c| match c.type_.as_str() {

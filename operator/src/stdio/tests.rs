@@ -119,8 +119,10 @@ fn health_is_told_in_words() {
         serde_json::from_value(json!({"metadata": {"generation": 2, "labels": {"tollgate.dev/mcp-server": "db"}}, "status": status})).unwrap()
     };
     assert!(health(&deployment(json!({"observedGeneration": 2, "availableReplicas": 1}))).ready);
-    let old = health(&deployment(json!({"observedGeneration": 1, "availableReplicas": 1})));
-    assert!(!old.ready && old.message.contains("not been looked at"));
+    let changed = health(&deployment(json!({"observedGeneration": 1, "availableReplicas": 1})));
+    assert!(changed.ready, "the pod from before the change serves on");
+    let new = health(&deployment(json!({})));
+    assert!(!new.ready && new.message.contains("not been looked at"));
     let failing = json!([{"type": "ReplicaFailure", "status": "True", "message": "quota exceeded"}]);
     let failed = health(&deployment(json!({"observedGeneration": 2, "conditions": failing})));
     let more = "(kubectl describe pods -l tollgate.dev/mcp-server=db says more)";
