@@ -1,11 +1,11 @@
 //! The HTTP client for providers and MCP servers: to which addresses it connects, and how it notices that nobody is there any more.
 
 use crate::body::Body;
-use http::Uri;
+use http::{Request, Uri, uri::Scheme};
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{
-        Builder, Client,
+        Builder, Client, ResponseFuture,
         connect::{
             HttpConnector,
             dns::{GaiResolver, Name},
@@ -25,8 +25,15 @@ use std::{
 use tokio::sync::Semaphore;
 use tower::{BoxError, Service};
 
-/// A pooled client for HTTP/1.1 and, where TLS negotiates it, HTTP/2. Cloning shares the pool. It follows no redirects.
-pub type HttpClient = Client<Timed<HttpsConnector<Guarded>>, Body>;
+/// A pooled client for HTTP/1.1 and, where TLS negotiates it, HTTP/2. Cloning shares the pools. It follows no redirects.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    secure: Pool,
+    plain: Pool,
+}
+
+/// The connections of one scheme.
+type Pool = Client<Timed<HttpsConnector<Guarded>>, Body>;
 
 /// Which addresses an upstream may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -68,6 +75,9 @@ pub const KEEP_ALIVE: KeepAlive = KeepAlive {
 
 /// How long an unused connection is kept: below the 60 s after which common load balancers drop one silently.
 pub const POOL_IDLE: Duration = Duration::from_secs(50);
+/// The same without TLS, where no load balancer stands between, but servers that close an unused connection after 5 s (uvicorn, and so
+/// vLLM and most MCP servers in Python; Node.js): a request that meets the closing may have been worked on, and cannot be sent again.
+const POOL_IDLE_PLAIN: Duration = Duration::from_secs(4);
 
 /// A name that leads to no address of the public internet, asked for by somebody who may reach only these. The address is not told:
 /// it would be a way to read this network's names.
@@ -129,7 +139,8 @@ pub fn http_client(connect_timeout: Duration, reach: Reach) -> Result<HttpClient
         .enable_http1()
         .enable_http2()
         .wrap_connector(Guarded::new(connect_timeout, reach, &KEEP_ALIVE));
-    Ok(pool(&KEEP_ALIVE).build(Timed::new(connector, connect_timeout)))
+    let connector = Timed::new(connector, connect_timeout);
+    Ok(HttpClient::new(connector, POOL_IDLE, POOL_IDLE_PLAIN))
 }
 
 /// A client's settings: its pool, and HTTP/2's questions to a silent peer.
@@ -154,6 +165,21 @@ pub fn caused_by<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Op
         error = this.source();
     }
     None
+}
+
+// === impl HttpClient ===
+
+impl HttpClient {
+    fn new(connector: Timed<HttpsConnector<Guarded>>, secure: Duration, plain: Duration) -> Self {
+        let pool = |idle| pool(&KEEP_ALIVE).pool_idle_timeout(idle).build(connector.clone());
+        HttpClient { secure: pool(secure), plain: pool(plain) }
+    }
+
+    /// Sends a request, and waits for the head of the answer.
+    pub fn request(&self, request: Request<Body>) -> ResponseFuture {
+        let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
+        if secure { &self.secure } else { &self.plain }.request(request)
+    }
 }
 
 // === impl KeepAlive ===
@@ -243,6 +269,7 @@ impl Guarded {
         let mut tcp = HttpConnector::new_with_resolver(Resolver { inner: GaiResolver::new(), reach });
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // Shared out among the addresses of a name: one that does not answer leaves time for the next. `Timed` bounds the whole.
         tcp.set_connect_timeout(Some(connect_timeout));
         tcp.set_keepalive(Some(keep.tcp_idle));
         tcp.set_keepalive_interval(Some(keep.tcp_interval));

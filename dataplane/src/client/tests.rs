@@ -1,14 +1,14 @@
 use super::*;
 use crate::body::{empty, full};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Response;
 use http_body_util::BodyExt;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{oneshot, watch},
 };
 
 /// Far longer than anything here takes, and far shorter than a kernel waits for a silent peer.
@@ -30,6 +30,27 @@ async fn server() -> SocketAddr {
         }
     });
     address
+}
+
+/// Such a server for one connection, and when its client closes that.
+async fn watched() -> (String, oneshot::Receiver<()>) {
+    let (closed, seen) = oneshot::channel();
+    let (to, listener) = (server().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let (from_client, mut to_client) = near.split();
+        let (mut from_server, mut to_server) = TcpStream::connect(to).await.unwrap().into_split();
+        let mut from_client = tokio::io::BufReader::new(from_client);
+        tokio::join!(
+            async {
+                tokio::io::copy(&mut from_client, &mut to_server).await.ok();
+                closed.send(()).ok();
+            },
+            async { tokio::io::copy(&mut from_server, &mut to_client).await.ok() },
+        );
+    });
+    (url, seen)
 }
 
 /// The network in between. A connection that was made before `forgotten` said so passes nothing on any more and is not closed
@@ -134,6 +155,17 @@ async fn a_refused_connection_is_an_error_and_not_a_panic() {
     let client = http_client(Duration::from_secs(5), Reach::Private).unwrap();
     let request = http::Request::get(format!("http://{address}/")).body(empty()).unwrap();
     assert!(client.request(request).await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
+async fn an_unused_connection_without_tls_is_closed_before_its_server_does() {
+    const { assert!(POOL_IDLE_PLAIN.as_secs() < 5 && POOL_IDLE.as_secs() > 5) };
+    let client = http_client(BOUND, Reach::Private).unwrap();
+    let (url, closed) = watched().await;
+    let answer = client.request(Request::get(&url).body(empty()).unwrap()).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "here");
+    // By us: this server never closes one.
+    tokio::time::timeout(POOL_IDLE - Duration::from_secs(20), closed).await.expect("closed").unwrap();
 }
 
 /// A load balancer whose backends are gone accepts, and says nothing.
