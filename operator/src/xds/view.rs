@@ -8,7 +8,7 @@ mod needs;
 
 use super::{auth::Identity, publish::Published};
 use needs::{is_of, part};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
@@ -94,6 +94,15 @@ impl ByNode {
     fn is_gateway(&self, node: &Identity) -> bool {
         node.namespace == self.namespace && self.gateways.contains(&node.service_account)
     }
+
+    /// The views of this state; those of another are dropped.
+    fn made_of(&self, all: &Arc<Published>) -> MutexGuard<'_, Made> {
+        let mut made = self.made.lock();
+        if made.of.as_ref().is_none_or(|of| !Arc::ptr_eq(of, all)) {
+            *made = Made { of: Some(all.clone()), views: HashMap::new() };
+        }
+        made
+    }
 }
 
 impl View for ByNode {
@@ -123,20 +132,18 @@ impl View for ByNode {
             return all.clone();
         }
         let now = jiff::Timestamp::now().as_millisecond();
-        let mut made = self.made.lock();
-        if made.of.as_ref().is_none_or(|of| !Arc::ptr_eq(of, all)) {
-            *made = Made { of: Some(all.clone()), views: HashMap::new() };
-        }
         let account = (node.namespace.clone(), node.service_account.clone());
-        if let Some(seen) = made.views.get(&account).filter(|seen| now < seen.until) {
+        if let Some(seen) = self.made_of(all).views.get(&account).filter(|seen| now < seen.until) {
             return seen.view.clone();
         }
+        // Without the lock: among thousands of keys this takes a while, and nobody waits for another's. Two gateways of one account
+        // may both do it, with one result.
         let (resources, until) = match self.sidecars {
             true => part(node, all.resources(), now),
             false => Default::default(),
         };
         let view = Arc::new(all.next(Arc::new(resources)));
-        made.views.insert(account, Seen { view: view.clone(), until });
+        self.made_of(all).views.insert(account, Seen { view: view.clone(), until });
         view
     }
 }
