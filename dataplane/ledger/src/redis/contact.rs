@@ -15,6 +15,8 @@ pub(super) struct Contacts {
 #[derive(Debug, Default)]
 struct Contact {
     last: Option<Instant>,
+    /// When it was looked at last, whatever came of it.
+    looked: Option<Instant>,
     /// It failed when it was looked at last.
     ill: bool,
     spare_until: Option<Instant>,
@@ -49,10 +51,15 @@ impl Contacts {
         self.trees.get(root).is_some_and(|tree| tree.ill)
     }
 
+    /// When a tree was looked at last.
+    pub(super) fn looked_at(&self, root: &str) -> Option<Instant> {
+        self.trees.get(root).and_then(|tree| tree.looked)
+    }
+
     /// A tree was looked at.
     pub(super) fn note(&mut self, root: &Arc<str>, fine: bool) {
         let tree = self.trees.entry(root.clone()).or_default();
-        tree.ill = !fine;
+        (tree.ill, tree.looked) = (!fine, Some(Instant::now()));
         if fine {
             (tree.last, self.any.last) = (Some(Instant::now()), Some(Instant::now()));
         }
@@ -70,5 +77,47 @@ impl Contact {
 
     fn is_spared(&self) -> bool {
         self.spare_until.is_some_and(|until| Instant::now() < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLD: Duration = Duration::from_secs(60);
+
+    /// As if a tree had answered last so long ago.
+    fn answered(contacts: &mut Contacts, root: &Arc<str>, ago: Duration) {
+        contacts.trees.get_mut(root).unwrap().last = Instant::now().checked_sub(ago);
+    }
+
+    #[test]
+    fn a_tree_that_was_away_for_long_is_spared_and_no_other() {
+        let (mut contacts, [lost, well, blinked]) =
+            (Contacts::default(), ["a/a", "a/b", "a/c"].map(Arc::from));
+        [&lost, &well, &blinked].iter().for_each(|root| contacts.note(root, true));
+        contacts.begin(HOLD);
+        contacts.note(&lost, false);
+        contacts.note(&blinked, false);
+        answered(&mut contacts, &lost, HOLD);
+        assert!(contacts.spares(&lost, HOLD));
+        assert!(!contacts.spares(&well, HOLD), "its gateways could renew their holds all the while");
+        assert!(!contacts.spares(&blinked, HOLD), "too short for a hold to die of");
+        contacts.note(&lost, true);
+        assert!(contacts.spares(&lost, HOLD), "now its gateways may renew them");
+    }
+
+    #[test]
+    fn a_gateway_that_starts_or_stood_still_spares_all() {
+        let (mut contacts, root) = (Contacts::default(), Arc::from("a/a"));
+        contacts.begin(HOLD);
+        assert!(contacts.spares(&root, HOLD));
+        let mut contacts = Contacts::default();
+        contacts.all_is_well();
+        contacts.begin(HOLD);
+        assert!(!contacts.spares(&root, HOLD));
+        contacts.any.last = Instant::now().checked_sub(HOLD);
+        contacts.begin(HOLD);
+        assert!(contacts.spares(&root, HOLD));
     }
 }

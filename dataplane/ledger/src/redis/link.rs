@@ -138,8 +138,11 @@ impl Drop for Link {
 
 /// What ended the sending of a command.
 enum Unsent {
+    /// Nothing was sent.
     Why(Why),
     Error(RedisError),
+    /// The connection broke after it was sent, and there is no other: it may have been carried out.
+    Lost(RedisError),
 }
 
 impl Shared {
@@ -270,8 +273,9 @@ impl Unsent {
     /// The same after something was sent.
     fn after_sending(self) -> Self {
         match self {
-            Unsent::Why(Why::Failed(error)) => Unsent::Error(error),
-            Unsent::Why(Why::Policy(_) | Why::Rights(_)) => Unsent::Error(connecting()),
+            // Whatever keeps the next one from being made, a changed password too.
+            Unsent::Why(Why::Failed(error)) => Unsent::Lost(error),
+            Unsent::Why(Why::Policy(_) | Why::Rights(_)) => Unsent::Lost(connecting()),
             error => error,
         }
     }
@@ -288,6 +292,7 @@ impl From<Unsent> for StoreError {
         match unsent {
             Unsent::Why(why) => why.into(),
             Unsent::Error(error) => error.into(),
+            Unsent::Lost(error) => StoreError::Away(error),
         }
     }
 }

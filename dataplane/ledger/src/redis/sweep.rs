@@ -8,9 +8,11 @@ use crate::charge::{Expired, Posting};
 use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// What a round of looking after trees is to do.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,19 @@ pub struct Round {
     pub failed: Vec<(Arc<str>, StoreError)>,
 }
 
+/// One round over the trees.
+struct Walk<'w, B> {
+    store: &'w RedisStore,
+    now: i64,
+    /// By tree what is to be renewed first, and until when.
+    due: &'w HashMap<Arc<str>, (Vec<Renewal>, i64)>,
+    /// How many dead holds of a tree are ended in one call.
+    batch: B,
+    failed: Failures,
+    dead: Mutex<Vec<Expired>>,
+    looked: Mutex<Vec<Arc<str>>>,
+}
+
 /// Failures by tree.
 #[derive(Debug, Default)]
 struct Failures(Mutex<HashMap<Arc<str>, (usize, StoreError)>>);
@@ -43,12 +58,16 @@ struct Failures(Mutex<HashMap<Arc<str>, (usize, StoreError)>>);
 /// it cannot be reached: each of them may have taken the whole timeout.
 const MOST_FAILURES: usize = 16;
 
-/// How many trees that failed in the last round are tried in one.
-const MOST_ILL: usize = 16;
+/// How long a round goes on with trees that failed last time, once one of them has failed again. After an outage all of them answer,
+/// and all are looked after in one round: until then their holds are not renewed.
+const ILL: Duration = Duration::from_millis(400);
 
 /// How many trees are looked after at once, and how many charges told.
 const TREES_AT_ONCE: usize = 8;
 const CHARGES_AT_ONCE: usize = 64;
+
+/// How long a tree keeps another waiting: those that get no answer are no reason to leave alone those that would.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How long a round repeats charges at most.
 const REPEAT: Duration = Duration::from_millis(800);
@@ -124,56 +143,42 @@ impl RedisStore {
         due: HashMap<Arc<str>, (Vec<Renewal>, i64)>,
         batch: impl Fn(&str) -> usize,
     ) -> Round {
-        let (roots, failed, dead) = (self.due_trees().await, Failures::default(), Mutex::new(Vec::new()));
-        let roots = roots.unwrap_or_else(|error| {
-            failed.note(&Arc::from(""), error);
-            self.journal.roots().into_iter().collect()
-        });
-        let (due, batch, failures, ended) = (&due, &batch, &failed, &dead);
-        stream::iter(roots.clone())
-            .for_each_concurrent(TREES_AT_ONCE, |root| async move {
-                let renewed = match due.get(&root) {
-                    Some((due, expires)) => self.renew_tree(&root, due, *expires).await,
-                    None => Ok(()),
-                };
-                // In a tree where ours could not be renewed, nothing is said to be dead.
-                let looked = match renewed {
-                    Ok(()) => self.look_after_tree(&root, now, batch(&root), ended).await,
-                    Err(error) => Err(error),
-                };
-                let fine = failures.of(&root, looked);
-                self.contacts.lock().note(&root, fine);
-            })
-            .await;
-        self.repeat(now, Instant::now() + REPEAT, &failed).await;
-        let failed: Vec<_> = failed.0.into_inner().into_iter().map(|(root, (_, why))| (root, why)).collect();
+        let walk = Walk {
+            store: self,
+            now,
+            due: &due,
+            batch,
+            failed: Failures::default(),
+            dead: Mutex::default(),
+            looked: Mutex::default(),
+        };
+        let (well, ill) = self.due_trees(&walk.failed).await;
+        walk.trees(well, Duration::MAX).await;
+        walk.trees(ill, ILL).await;
+        self.repeat(now, Instant::now() + REPEAT, &walk.failed).await;
+        let Walk { failed, dead, looked, .. } = walk;
+        let (failed, mut fine) = (failed.all(), looked.into_inner());
         if failed.is_empty() {
             self.journal.tidy();
         }
-        let fine = roots.into_iter().filter(|root| !failed.iter().any(|(ill, _)| ill == root)).collect();
-        Round { dead: dead.into_inner(), fine, failed }
+        fine.retain(|root| !failed.contains_key(root));
+        Round { dead: dead.into_inner(), fine, failed: failed.into_iter().collect() }
     }
 
-    /// The trees to look after now: those of this gateway, and now and then all. Of those that failed last time a few, after
-    /// the others.
-    async fn due_trees(&self) -> Result<Vec<Arc<str>>, StoreError> {
-        let (sweeps, mut roots) = (self.sweeps.fetch_add(1, Relaxed), self.journal.roots());
-        let mut all = Ok(());
-        if sweeps.is_multiple_of(ALL_TREES_EVERY) {
-            all = self.trees().await.map(|trees| roots.extend(trees.into_iter().map(Arc::from)));
+    /// The trees to look after now: those of this gateway, and now and then all. And those that failed when they were looked at
+    /// last, first those that were looked at longest ago.
+    async fn due_trees(&self, failed: &Failures) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
+        let mut roots = self.journal.roots();
+        if self.sweeps.fetch_add(1, Relaxed).is_multiple_of(ALL_TREES_EVERY) {
+            match self.trees().await {
+                Ok(trees) => roots.extend(trees.into_iter().map(Arc::from)),
+                Err(error) => failed.note(&Arc::from(""), error),
+            }
         }
-        let (mut ill, mut due): (Vec<_>, Vec<_>) = {
-            let contacts = self.contacts.lock();
-            roots.into_iter().partition(|root| contacts.is_ill(root))
-        };
-        ill.sort_unstable();
-        if ill.len() > MOST_ILL {
-            let from = usize::try_from(sweeps).unwrap_or(0).wrapping_mul(MOST_ILL) % ill.len();
-            ill.rotate_left(from);
-            ill.truncate(MOST_ILL);
-        }
-        due.extend(ill);
-        all.map(|()| due)
+        let contacts = self.contacts.lock();
+        let (mut ill, well): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| contacts.is_ill(root));
+        ill.sort_by_cached_key(|root| contacts.looked_at(root));
+        (well, ill)
     }
 
     async fn look_after_tree(
@@ -214,8 +219,10 @@ impl RedisStore {
         self.waiting() + self.unsure()
     }
 
-    /// Repeats settles that are not confirmed, and takes back reserves that may have been carried out.
+    /// Takes back reserves that may have been carried out, and repeats settles that are not confirmed. In this order: what is
+    /// to be taken back is renewed by nobody, and would be charged what it may have used.
     async fn repeat(&self, now: i64, until: Instant, failed: &Failures) {
+        self.take_back(now, until, failed).await;
         let mut settles = self.journal.unconfirmed();
         if !settles.is_empty() {
             // One that always fails must not be the first for ever.
@@ -224,6 +231,9 @@ impl RedisStore {
             settles.rotate_left(from);
         }
         self.tell(settles, until, failed).await;
+    }
+
+    async fn take_back(&self, now: i64, until: Instant, failed: &Failures) {
         stream::iter(self.journal.take_unsure())
             .for_each_concurrent(CHARGES_AT_ONCE, |(id, root)| async move {
                 let mut told = false;
@@ -279,6 +289,53 @@ fn by_tree(due: Vec<Renewal>) -> HashMap<Arc<str>, Vec<Renewal>> {
     trees
 }
 
+// === impl Walk ===
+
+impl<B: Fn(&str) -> usize> Walk<'_, B> {
+    /// Looks after these trees, beside one another; once one of them has failed, for no longer than `limit`.
+    async fn trees(&self, roots: Vec<Arc<str>>, limit: Duration) {
+        let (began, failed, seats) =
+            (Instant::now(), &AtomicBool::new(false), &Semaphore::new(TREES_AT_ONCE));
+        stream::iter(roots)
+            .for_each_concurrent(None, |root| async move {
+                let seat = seats.acquire().await;
+                if failed.load(Relaxed) && began.elapsed() > limit {
+                    return;
+                }
+                let mut looking = pin!(self.tree(root));
+                let fine = match tokio::time::timeout(PATIENCE, &mut looking).await {
+                    Ok(fine) => fine,
+                    Err(_) => {
+                        // It goes on, and another has its seat.
+                        drop(seat);
+                        looking.await
+                    }
+                };
+                if !fine {
+                    failed.store(true, Relaxed);
+                }
+            })
+            .await;
+    }
+
+    /// Renews the holds of a tree and looks after it; whether all of it went well.
+    async fn tree(&self, root: Arc<str>) -> bool {
+        let renewed = match self.due.get(&root) {
+            Some((due, expires)) => self.store.renew_tree(&root, due, *expires).await,
+            None => Ok(()),
+        };
+        // In a tree where ours could not be renewed, nothing is said to be dead.
+        let looked = match renewed {
+            Ok(()) => self.store.look_after_tree(&root, self.now, (self.batch)(&root), &self.dead).await,
+            Err(error) => Err(error),
+        };
+        let fine = self.failed.of(&root, looked);
+        self.store.contacts.lock().note(&root, fine);
+        self.looked.lock().push(root);
+        fine
+    }
+}
+
 // === impl Round ===
 
 impl Round {
@@ -306,6 +363,11 @@ impl Failures {
             Some((count, _)) => *count += weight,
             None => drop(all.insert(root.clone(), (weight, error))),
         }
+    }
+
+    /// Why each tree failed that did.
+    fn all(self) -> HashMap<Arc<str>, StoreError> {
+        self.0.into_inner().into_iter().map(|(root, (_, why))| (root, why)).collect()
     }
 
     fn enough(&self, root: &str) -> bool {

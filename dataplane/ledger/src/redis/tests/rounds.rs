@@ -42,8 +42,9 @@ async fn trees_that_fail_keep_no_other_from_being_looked_after() {
         assert_eq!(counted(&store, &levels[0], later).await, (250 * (1 + round as u64), 600));
     }
     assert_eq!(store.waiting(), 40);
+    let theirs = other.look_after(&at(later)).await;
+    assert_eq!(theirs.dead, [], "another gateway ends it neither");
     assert_eq!(counted(&other, &levels[0], later).await.1, 600);
-    assert!(other.sweep(later).await.unwrap_or_default().is_empty(), "another gateway ends it neither");
     // They are back: all that waits is told.
     for root in &roots {
         let generation: String = server.command(&["GET", "tollgate:1:{ledger}:generation"]);
@@ -56,6 +57,30 @@ async fn trees_that_fail_keep_no_other_from_being_looked_after() {
     for root in &roots {
         assert_eq!(counted(&store, &level(root, &[&budget]), later).await, (250, 10));
     }
+}
+
+/// After an outage every tree answers again, and its holds are renewed at once: those that wait longer are ended by others.
+#[tokio::test]
+async fn after_an_outage_all_trees_are_looked_after_in_one_round() {
+    let mut server = Server::durable();
+    let store = server.store(Clock::Given).await;
+    let budget = usd(10_000);
+    let roots: Vec<String> = (0..400).map(|n| format!("a/{n:03}")).collect();
+    for (n, root) in roots.iter().enumerate() {
+        granted(&store, &[level(root, &[&budget])], &ask(n as u128, 10, NOON)).await;
+    }
+    server.kill();
+    let round = store.look_after(&at(NOON)).await;
+    assert!(round.fine.is_empty() && round.failed.len() >= 400);
+    assert!(server.launch());
+    let patience = Patience::new();
+    while store.trouble().is_some() {
+        patience.wait("it is connected again").await;
+    }
+    let round = store.look_after(&at(NOON + MINUTE / 2)).await;
+    assert_eq!((round.fine.len(), round.failed.len()), (400, 0));
+    let theirs = server.store(Clock::Given).await.look_after(&at(NOON + MINUTE + 1)).await;
+    assert_eq!((theirs.dead.len(), theirs.failed.len()), (0, 0), "all were renewed in time");
 }
 
 /// In a tree where ours could not be renewed nothing is given up as dead.
