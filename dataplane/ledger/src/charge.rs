@@ -173,6 +173,41 @@ pub struct Expired {
     pub settled: Settled,
 }
 
+// === impl Level ===
+
+impl<'a> Level<'a> {
+    /// A level with budgets alone.
+    pub fn unlimited(key: &'a str, budgets: impl IntoIterator<Item = &'a Budget>) -> Self {
+        Level {
+            key,
+            budgets: budgets.into_iter().collect(),
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            concurrent: None,
+        }
+    }
+}
+
+// === impl Ask ===
+
+impl Ask {
+    /// An ask that costs nothing: it counts as a request, and as one of those at the same time.
+    pub fn free(id: Uuid, now: i64, expires: i64) -> Self {
+        Ask {
+            id,
+            now,
+            input_cost: 0,
+            output_price: 0,
+            input_tokens: 0,
+            rate_tokens: 0,
+            output_cap: 0,
+            output_floor: 0,
+            choices: 1,
+            expires,
+        }
+    }
+}
+
 // === impl Reason ===
 
 impl Reason {

@@ -74,13 +74,7 @@ pub fn tokens(amount: u64) -> Budget {
 
 /// A level without limits of its own.
 pub fn level<'a>(key: &'a str, budgets: &[&'a Budget]) -> Level<'a> {
-    Level {
-        key,
-        budgets: budgets.iter().copied().collect(),
-        requests_per_minute: None,
-        tokens_per_minute: None,
-        concurrent: None,
-    }
+    Level::unlimited(key, budgets.iter().copied())
 }
 
 /// An ask that needs exactly `cost` nano-USD, whatever its output; one token of input, at most one of output.

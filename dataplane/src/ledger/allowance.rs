@@ -35,10 +35,11 @@ struct Known {
 /// What Redis is asked about: what it cannot know, noted before it is asked.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// Charges that wait for it, and for which it holds nothing.
-    unheld: HashMap<Counter, u64>,
+    /// Charges that wait for it, and for which it holds nothing. Read after what had been charged: a charge that begins in between
+    /// counts twice until the next look, and not never.
+    pub(super) unheld: HashMap<Counter, u64>,
     /// What had been charged.
-    charged: HashMap<Counter, u64>,
+    pub(super) charged: HashMap<Counter, u64>,
 }
 
 /// How many keys' spend is remembered.
@@ -123,14 +124,10 @@ impl Spent {
         }
     }
 
-    /// What Redis is about to be asked about these keys, where `unheld` waits for it.
-    pub(super) fn look<'a>(
-        &self,
-        keys: impl Iterator<Item = &'a str>,
-        unheld: HashMap<Counter, u64>,
-    ) -> Look {
+    /// What was charged to these keys' counters, for a [`Look`].
+    pub(super) fn charged<'a>(&self, keys: impl Iterator<Item = &'a str>) -> HashMap<Counter, u64> {
         let known = keys.filter_map(|key| self.0.get(key)).flatten();
-        Look { unheld, charged: known.map(|known| (known.counter.clone(), known.charged)).collect() }
+        known.map(|known| (known.counter.clone(), known.charged)).collect()
     }
 
     /// What Redis said of a key.

@@ -83,14 +83,10 @@ async fn sample(gateway: Arc<Gateway>, observed: Option<watch::Sender<Observed>>
     loop {
         ticks.tick().await;
         let (snapshot, now) = (gateway.snapshot(), gateway.now());
-        match sampler.look(&gateway.ledger, &snapshot, now).await {
-            Ok(Some(known)) => {
-                if let Some(observed) = &observed {
-                    observed.send_modify(|o| report(&mut o.budgets, known, &snapshot, now));
-                }
-            }
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "budgets could not be looked at"),
+        if let Some(known) = sampler.look(&gateway.ledger, &snapshot, now).await
+            && let Some(observed) = &observed
+        {
+            observed.send_modify(|o| report(&mut o.budgets, known, &snapshot, now));
         }
     }
 }

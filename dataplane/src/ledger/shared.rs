@@ -223,8 +223,13 @@ impl Shared {
 
     /// Redis is about to be asked what these keys' counters stand at.
     pub(super) fn look<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Look {
-        let unheld = self.store.unheld();
-        self.spent.lock().look(keys, unheld)
+        let charged = self.spent.lock().charged(keys);
+        Look { charged, unheld: self.store.unheld() }
+    }
+
+    /// Whether Redis did not answer for a tree lately: asking again would take the whole timeout.
+    pub(super) fn is_known_away(&self, root: &str) -> bool {
+        self.any_away.load(Relaxed) && self.away.read().trees.get(root).is_some_and(|tree| tree.away)
     }
 
     /// Notes what a key's counters stand at.

@@ -9,7 +9,7 @@ use crate::{
 };
 use smallvec::SmallVec;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 use tollgate_ledger::{
@@ -27,6 +27,17 @@ pub struct KeyState {
     pub budgets: Vec<BudgetState>,
 }
 
+/// What a look at many keys came to. A tree that does not answer leaves out its own keys, and no others.
+#[derive(Debug, Default)]
+pub struct States {
+    /// In no particular order.
+    pub known: Vec<KeyState>,
+    /// The keys of trees that did not answer.
+    pub missed: Vec<ObjectId>,
+    /// Why the first of them did not, where that was asked and not known before.
+    pub trouble: Option<StoreError>,
+}
+
 /// Every so many rounds all keys are looked at: windows end though nobody asks.
 const ALL_EVERY: u64 = 12;
 
@@ -37,24 +48,23 @@ const MOST_KEYS: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct Sampler {
     rounds: u64,
+    /// Keys that were used, and whose trees did not answer since.
+    missed: Vec<ObjectId>,
     known: BTreeMap<(String, String), BudgetState>,
 }
 
 // === impl Ledger ===
 
 impl Ledger {
-    /// The states of the budgets of these keys, in no particular order.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn states(&self, nodes: &[Arc<KeyNode>], now: i64) -> Result<Vec<KeyState>, StoreError> {
+    /// The states of the budgets of these keys.
+    pub async fn states(&self, nodes: &[Arc<KeyNode>], now: i64) -> States {
         let shared = match &self.0 {
             Kind::Memory(store) => {
                 let state = |node: &Arc<KeyNode>| KeyState {
                     key: node.id().clone(),
                     budgets: store.state(&plain(node.key()), now),
                 };
-                return Ok(nodes.iter().map(state).collect());
+                return States { known: nodes.iter().map(state).collect(), ..States::default() };
             }
             Kind::Shared(shared) => shared,
         };
@@ -63,8 +73,14 @@ impl Ledger {
             trees.entry(root(node)).or_default().push(node);
         }
         let look = shared.look(nodes.iter().map(|node| node.id().as_str()));
-        let mut out = Vec::with_capacity(nodes.len());
+        let mut out = States::default();
         for (root, nodes) in trees {
+            let ids =
+                |nodes: &[&Arc<KeyNode>]| -> Vec<_> { nodes.iter().map(|node| node.id().clone()).collect() };
+            if shared.is_known_away(root) {
+                out.missed.extend(ids(&nodes));
+                continue;
+            }
             let budgets: Vec<Vec<&Budget>> =
                 nodes.iter().map(|node| node.key().budgets.iter().map(|b| &b.budget).collect()).collect();
             let keys: Vec<(&str, &[&Budget])> = nodes
@@ -72,13 +88,20 @@ impl Ledger {
                 .zip(&budgets)
                 .map(|(node, budgets)| (node.id().as_str(), &budgets[..]))
                 .collect();
-            let states = shared.store().states(root, &keys, now).await?;
+            let states = match shared.store().states(root, &keys, now).await {
+                Ok(states) => states,
+                Err(error) => {
+                    out.missed.extend(ids(&nodes));
+                    out.trouble.get_or_insert(error);
+                    continue;
+                }
+            };
             for (node, states) in nodes.into_iter().zip(states) {
                 shared.remember(node.id().as_str(), &counters(node.key(), &states, now), &look);
-                out.push(KeyState { key: node.id().clone(), budgets: states });
+                out.known.push(KeyState { key: node.id().clone(), budgets: states });
             }
         }
-        Ok(out)
+        out
     }
 
     /// The keys that were charged since the last call; `None`: it is not known, any may have been.
@@ -100,11 +123,12 @@ pub fn for_pages(gateway: &Arc<Gateway>) -> SpendProvider {
                 !node.key().budgets.is_empty() && viewer.sees(&path)
             };
             let nodes: Vec<Arc<KeyNode>> = snapshot.keys().filter(seen).cloned().collect();
-            let states = gateway.ledger.states(&nodes, now).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the spend page could not be told the state of budgets");
-                Vec::new()
-            });
+            let states = gateway.ledger.states(&nodes, now).await;
+            if let Some(error) = &states.trouble {
+                tracing::warn!(%error, missed = states.missed.len(), "the spend page was not told the state of all budgets");
+            }
             let mut all: Vec<KeySpend> = states
+                .known
                 .into_iter()
                 .filter_map(|KeyState { key, budgets }| {
                     let node = snapshot.key(&key)?;
@@ -123,13 +147,7 @@ pub(super) fn root(node: &KeyNode) -> &str {
 }
 
 fn plain(key: &Key) -> Level<'_> {
-    Level {
-        key: key.id.as_str(),
-        budgets: key.budgets.iter().map(|budget| &budget.budget).collect(),
-        requests_per_minute: None,
-        tokens_per_minute: None,
-        concurrent: None,
-    }
+    Level::unlimited(key.id.as_str(), key.budgets.iter().map(|budget| &budget.budget))
 }
 
 /// What is committed, as postings to the present windows.
@@ -152,22 +170,21 @@ fn counters(key: &Key, states: &[BudgetState], now: i64) -> Vec<Posting> {
 impl Sampler {
     /// Looks at the keys that were used (now and then at all), and returns all that is known by (key, budget) if anything
     /// has changed.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub async fn look(
         &mut self,
         ledger: &Ledger,
         snapshot: &Snapshot,
         now: i64,
-    ) -> Result<Option<&BTreeMap<(String, String), BudgetState>>, StoreError> {
+    ) -> Option<&BTreeMap<(String, String), BudgetState>> {
         let touched = ledger.touched().filter(|_| !self.rounds.is_multiple_of(ALL_EVERY));
         self.rounds += 1;
         let index: HashMap<&str, &Arc<KeyNode>> =
             snapshot.keys().map(|node| (node.id().as_str(), node)).collect();
         let nodes: Vec<Arc<KeyNode>> = match touched {
             Some(touched) => {
-                touched.iter().filter_map(|key| index.get(key.as_str())).map(|n| (*n).clone()).collect()
+                let missed = self.missed.iter().map(ObjectId::as_str);
+                let keys: HashSet<&str> = touched.iter().map(String::as_str).chain(missed).collect();
+                keys.into_iter().filter_map(|key| index.get(key)).map(|node| (*node).clone()).collect()
             }
             None => {
                 self.known.retain(|(key, _), _| index.contains_key(key.as_str()));
@@ -177,13 +194,18 @@ impl Sampler {
         let nodes: Vec<_> =
             nodes.into_iter().filter(|node| !node.key().budgets.is_empty()).take(MOST_KEYS).collect();
         let mut changed = false;
-        for KeyState { key, budgets } in ledger.states(&nodes, now).await? {
+        let States { known, missed, trouble } = ledger.states(&nodes, now).await;
+        if let Some(error) = trouble {
+            tracing::debug!(%error, missed = missed.len(), "not all budgets could be looked at");
+        }
+        self.missed = missed;
+        for KeyState { key, budgets } in known {
             for state in budgets {
                 let place = (key.as_str().to_owned(), state.budget.clone());
                 let old = self.known.insert(place, state.clone());
                 changed |= old != Some(state);
             }
         }
-        Ok(changed.then_some(&self.known))
+        changed.then_some(&self.known)
     }
 }

@@ -33,18 +33,8 @@ pub(crate) async fn enter(
     }
     let now = gateway.now();
     let longest = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX);
-    let ask = Ask {
-        id: Uuid::now_v7(),
-        now,
-        input_cost: 0,
-        output_price: 0,
-        input_tokens: 0,
-        rate_tokens: 0,
-        output_cap: 0,
-        output_floor: 0,
-        choices: 1,
-        expires: now.saturating_add(gateway.options.hold_ms).saturating_add(longest),
-    };
+    let expires = now.saturating_add(gateway.options.hold_ms).saturating_add(longest);
+    let ask = Ask::free(Uuid::now_v7(), now, expires);
     let deny = money::deny_on_store_failure(node);
     match gateway.ledger.reserve(&levels, &ask, deny).await {
         Ok(held) => Ok(Some(Slot { gateway: gateway.clone(), node: node.clone(), held: Some(held) })),

@@ -290,7 +290,7 @@ impl World {
         let snapshot = self.gateway.snapshot();
         let node = snapshot.key(&ObjectId::new("default", name)).unwrap();
         let states = self.gateway.ledger.states(std::slice::from_ref(node), self.gateway.now());
-        let states = futures_util::FutureExt::now_or_never(states).unwrap().unwrap();
+        let states = futures_util::FutureExt::now_or_never(states).unwrap().known;
         (states[0].budgets[0].committed, states[0].budgets[0].held)
     }
 }

@@ -51,7 +51,7 @@ impl RedisStore {
             let reply = self.opened(root, &wire::READ, &args).await?;
             for ((key, budgets), flat) in batch.iter().zip(wire::list(reply.item(1))) {
                 if wire::list(flat).is_empty() {
-                    out.push(self.state(&plain(key, budgets), now).await?);
+                    out.push(self.state(&Level::unlimited(key, budgets.iter().copied()), now).await?);
                 } else {
                     let state = wire::state(flat);
                     out.push(budgets.iter().map(|budget| state.budget_state(budget, 0, now)).collect());
@@ -59,15 +59,5 @@ impl RedisStore {
             }
         }
         if out.len() == keys.len() { Ok(out) } else { Err(StoreError::Reply("read")) }
-    }
-}
-
-fn plain<'a>(key: &'a str, budgets: &[&'a Budget]) -> Level<'a> {
-    Level {
-        key,
-        budgets: budgets.iter().copied().collect(),
-        requests_per_minute: None,
-        tokens_per_minute: None,
-        concurrent: None,
     }
 }

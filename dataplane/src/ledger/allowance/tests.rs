@@ -11,24 +11,11 @@ fn budget(limit: u64, period: Period) -> Budget {
 }
 
 fn levels<'a>(key: &'a str, budget: &'a Budget) -> [Level<'a>; 1] {
-    let none = None;
-    let budgets = [budget].into_iter().collect();
-    [Level { key, budgets, requests_per_minute: none, tokens_per_minute: none, concurrent: none }]
+    [Level::unlimited(key, [budget])]
 }
 
 fn ask(id: u128, cost: u64, now: i64) -> Ask {
-    Ask {
-        id: Uuid::from_u128(id),
-        now,
-        input_cost: cost,
-        output_price: 0,
-        input_tokens: 1,
-        rate_tokens: 1,
-        output_cap: 1,
-        output_floor: 1,
-        choices: 1,
-        expires: now + 60_000,
-    }
+    Ask { input_cost: cost, ..Ask::free(Uuid::from_u128(id), now, now + 60_000) }
 }
 
 fn posted(budget: &Budget, amount: u64, now: i64) -> Posting {
@@ -89,18 +76,19 @@ fn what_redis_says_replaces_only_what_it_can_know() {
     spent.lock().add(&now(100));
     // 60 of it wait: Redis says 40.
     let waiting = [(now(0)[0].counter.clone(), 60)].into_iter().collect();
-    let look = spent.lock().look(["a/key"].into_iter(), waiting);
+    let look = || Look { charged: spent.lock().charged(["a/key"].into_iter()), ..Look::default() };
+    let first = Look { unheld: waiting, ..look() };
     spent.lock().add(&now(7));
-    spent.lock().told("a/key", &now(40), &look);
+    spent.lock().told("a/key", &now(40), &first);
     assert_eq!(known(), 107);
     // Now all of it is posted; two ask at once.
-    let (one, two) = [(); 2].map(|()| spent.lock().look(["a/key"].into_iter(), HashMap::new())).into();
+    let (one, two) = [(); 2].map(|()| look()).into();
     spent.lock().add(&now(5));
     spent.lock().told("a/key", &now(107), &one);
     spent.lock().told("a/key", &now(107), &two);
     assert_eq!(known(), 112);
     // A reset takes it back.
-    let look = spent.lock().look(["a/key"].into_iter(), HashMap::new());
+    let look = look();
     spent.lock().told("a/key", &[], &look);
     assert_eq!(known(), 0);
 }

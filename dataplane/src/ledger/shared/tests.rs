@@ -77,26 +77,13 @@ fn budget(limit: u64) -> Budget {
 }
 
 fn levels<'a>(key: &'a str, budget: &'a Budget) -> [Level<'a>; 1] {
-    let none = None;
-    let budgets = [budget].into_iter().collect();
-    [Level { key, budgets, requests_per_minute: none, tokens_per_minute: none, concurrent: none }]
+    [Level::unlimited(key, [budget])]
 }
 
 /// A request that costs ten; whether it was served, and if so on a local allowance.
 async fn request(shared: &Shared, levels: &[Level<'_>]) -> Option<bool> {
     let now = unix_ms();
-    let ask = Ask {
-        id: Uuid::new_v4(),
-        now,
-        input_cost: 10,
-        output_price: 0,
-        input_tokens: 1,
-        rate_tokens: 1,
-        output_cap: 1,
-        output_floor: 1,
-        choices: 1,
-        expires: now,
-    };
+    let ask = Ask { input_cost: 10, ..Ask::free(Uuid::new_v4(), now, now) };
     let held = match shared.reserve(levels, &ask, false).await {
         Ok(held) => held,
         Err(Refused::Limit(_)) => return None,

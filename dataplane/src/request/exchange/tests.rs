@@ -24,18 +24,7 @@ fn held(sink: impl Fn() + Send + Sync + 'static) -> (Exchange, Records) {
     let id = Uuid::now_v7();
     let mut exchange = Exchange::new(gateway.clone(), id, Format::Chat, node, &HeaderMap::new(), 0);
     let now = gateway.now();
-    let ask = Ask {
-        id,
-        now,
-        input_cost: 0,
-        output_price: 0,
-        input_tokens: 0,
-        rate_tokens: 0,
-        output_cap: 0,
-        output_floor: 0,
-        choices: 1,
-        expires: now + 1000,
-    };
+    let ask = Ask::free(id, now, now + 1000);
     let held = gateway.ledger.reserve(&[], &ask, true);
     exchange.held = Some(futures_util::FutureExt::now_or_never(held).unwrap().unwrap());
     (exchange, records)
