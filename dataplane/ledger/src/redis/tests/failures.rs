@@ -2,6 +2,46 @@
 
 use super::*;
 
+/// While nothing drains the stream, memory may become full: nothing is granted or posted by halves then, and all goes on when there is
+/// room again.
+#[tokio::test]
+async fn a_redis_that_is_full_refuses_and_goes_on_when_its_stream_was_drained() {
+    let Fresh { store, _server: server } = fresh().await;
+    let budget = usd(1_000_000);
+    let levels = [level("a/key", &[&budget])];
+    granted(&store, &levels, &ask(1, 1, NOON)).await;
+    let info: String = server.command(&["INFO", "memory"]);
+    let taken = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+    let room = taken.trim().parse::<u64>().unwrap() + (2 << 20);
+    server.command::<()>(&["CONFIG", "SET", "maxmemory", &room.to_string()]);
+    let (mut posted, record) = (0, vec![b'x'; 50_000]);
+    let refused = loop {
+        let grant = match store.reserve(&levels, &ask(100 + posted, 300, NOON)).await {
+            Ok(Decision::Granted(grant)) => grant,
+            other => break other.unwrap_err(),
+        };
+        let billing = Billing { request: grant.id, record: &record };
+        match store.settle_with(&levels, &grant, &used(250), NOON, billing).await {
+            Ok(_) => posted += 1,
+            Err(error) => break error,
+        }
+        assert!(posted < 1_000, "2 MB are full of 50 kB each by now");
+    };
+    assert!(refused.is_store_failure() && refused.to_string().contains("maxmemory"), "{refused}");
+    let entries = entries(&store, "a/key").await;
+    let committed = || async { counted(&store, &levels[0], NOON).await.0 };
+    assert_eq!((entries.len() as u128, committed().await), (posted, 250 * posted as u64));
+    let positions: Vec<String> = entries.into_iter().map(|entry| entry.position).collect();
+    store.delete_entries("a/key", &positions).await.unwrap();
+    let patience = Patience::new();
+    while store.repeat_now(NOON, Duration::from_secs(1)).await > 0 {
+        patience.wait("what waited is posted").await;
+    }
+    granted(&store, &levels, &ask(2, 300, NOON)).await;
+    let waited = self::entries(&store, "a/key").await.len() as u64;
+    assert_eq!(committed().await, 250 * (posted as u64 + waited));
+}
+
 #[tokio::test]
 async fn an_emptied_redis_is_noticed_and_no_fresh_budget() {
     let Fresh { store, _server: server } = fresh().await;
