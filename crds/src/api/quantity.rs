@@ -3,6 +3,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::{borrow::Cow, fmt, time::Duration};
 
 /// A duration: a whole number and a unit, or several from the largest unit down: `500ms`, `2s`, `24h`, `1h30m`, `30d`.
@@ -44,8 +45,6 @@ pub enum QuantityError {
 
 /// Nano-USD in a US dollar.
 const NANOS: u64 = 1_000_000_000;
-/// Amounts of US dollars as the API server knows them.
-const USD: &str = r"^[0-9]{1,9}(\.[0-9]{1,9})?$";
 /// Digits before the point: 10^9 USD in nano-USD is a tenth of what a `u64` holds.
 const USD_DIGITS: usize = 9;
 /// No duration in a manifest is longer.
@@ -167,12 +166,7 @@ impl JsonSchema for Usd {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 19,
-            "pattern": USD,
-        })
+        usd_schema()
     }
 }
 
@@ -188,17 +182,19 @@ impl JsonSchema for TokenPrice {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "minLength": 1,
-            "maxLength": 19,
-            "pattern": USD,
-            "x-kubernetes-validations": [{
-                "rule": "!self.matches('[.][0-9]{3}[0-9]*[1-9]')",
-                "message": "a price for a million tokens has at most three decimals, such as 0.075",
-            }],
-        })
+        let mut schema = usd_schema();
+        let decimals = json!([{
+            "rule": "!self.matches('[.][0-9]{3}[0-9]*[1-9]')",
+            "message": "a price for a million tokens has at most three decimals, such as 0.075",
+        }]);
+        schema.insert("x-kubernetes-validations".to_owned(), decimals);
+        schema
     }
+}
+
+/// An amount of US dollars as the API server knows it.
+fn usd_schema() -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 19, "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"})
 }
 
 #[cfg(test)]

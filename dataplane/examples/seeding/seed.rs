@@ -94,6 +94,43 @@ impl Seed {
     }
 
     fn model(&mut self, at: i64) -> Record {
+        self.ask();
+        let (name, provider, api, input_price, output_price) = MODELS[self.session.model];
+        let request = self.request(name);
+        let answer = self.answer(name);
+        let usage = self.usage();
+        let cost = usage.input * input_price
+            + usage.cache_read * input_price / 10
+            + usage.cache_write * input_price * 5 / 4
+            + usage.output * output_price;
+        let cost = (input_price > 0).then_some(cost);
+        let dropped = name.starts_with("openai").then(|| Degradation {
+            field: "thinking".into(),
+            what: "dropped: reasoning effort is sent instead".into(),
+        });
+        let record = ModelRecord {
+            api,
+            stream: true,
+            model_asked: name.into(),
+            model: Some(name.into()),
+            route: Some(format!("engineering/{}", name.split('/').next().unwrap_or("")).into()),
+            backend: Some("main".into()),
+            provider: Some(provider),
+            attempts: vec!["main: 200".into()],
+            usage: Some(usage),
+            cost,
+            degradations: dropped.into_iter().collect(),
+            request: Some(request),
+            answer,
+            ..ModelRecord::default()
+        };
+        let mut record = self.record(at, RecordKind::Model(Box::new(record)), cost);
+        self.spoil(&mut record);
+        record
+    }
+
+    /// The user's next words, in a new session when the last one was long.
+    fn ask(&mut self) {
         if self.session.messages.is_empty() || self.session.messages.len() > 24 {
             let (key, model) = (self.below(5) as usize, self.below(7).min(4) as usize);
             self.session = Session { id: Uuid::new_v4().to_string(), key, model, ..Session::default() };
@@ -104,19 +141,26 @@ impl Seed {
                 {"type": "text", "text": "<system-reminder>\nThe date is today. Be brief.\n</system-reminder>"},
                 {"type": "text", "text": ask, "cache_control": {"type": "ephemeral"}}]}));
         }
-        let (name, provider, api, input_price, output_price) = MODELS[self.session.model];
+    }
+
+    fn request(&self, model: &str) -> Bytes {
         let body = json!({
-            "model": name, "max_tokens": 32000, "stream": true, "thinking": {"type": "adaptive"},
+            "model": model, "max_tokens": 32000, "stream": true, "thinking": {"type": "adaptive"},
             "system": [{"type": "text", "text": "You are Claude Code, a command line tool for software engineering. ".repeat(12)}],
             "tools": (0..24).map(|t| json!({"name": format!("Tool{t}"), "description": "Does one thing and does it well. ".repeat(8),
                 "input_schema": {"type": "object"}})).collect::<Vec<_>>(),
             "messages": self.session.messages,
         });
+        Bytes::from(body.to_string())
+    }
+
+    /// What the model says, in one of four cases with a tool call.
+    fn answer(&mut self, model: &str) -> Summary {
         let call = self.below(4) == 0;
         let text = self.pick(&ANSWERS);
         let mut answer = Summary {
             id: Some(format!("msg_{:012x}", self.below(1 << 48))),
-            model: name.split_once('/').map(|(_, m)| m.to_owned()),
+            model: model.split_once('/').map(|(_, m)| m.to_owned()),
             stop: Some(if call { "tool_use" } else { "end_turn" }.into()),
             content: vec![
                 Block::Thinking("The ledger's tests hold a hint. First look, then change.".into()),
@@ -135,51 +179,28 @@ impl Seed {
             self.session.call = Some((id, tool));
         }
         self.session.messages.push(json!({"role": "assistant", "content": text}));
-        let usage = Usage {
+        answer
+    }
+
+    fn usage(&mut self) -> Usage {
+        Usage {
             input: 400 + self.below(3_000),
             cache_read: 16_000 + self.below(60_000),
             cache_write: self.below(4_000),
             output: 120 + self.below(1_800),
             ..Usage::default()
-        };
-        let cost = usage.input * input_price
-            + usage.cache_read * input_price / 10
-            + usage.cache_write * input_price * 5 / 4
-            + usage.output * output_price;
-        let cost = (input_price > 0).then_some(cost);
-        let degradations = if name.starts_with("openai") {
-            vec![Degradation {
-                field: "thinking".into(),
-                what: "dropped: reasoning effort is sent instead".into(),
-            }]
-        } else {
-            Vec::new()
-        };
-        let record = ModelRecord {
-            api,
-            stream: true,
-            model_asked: name.into(),
-            model: Some(name.into()),
-            route: Some(format!("engineering/{}", name.split('/').next().unwrap_or("")).into()),
-            backend: Some("main".into()),
-            provider: Some(provider),
-            attempts: vec!["main: 200".into()],
-            usage: Some(usage),
-            cost,
-            degradations,
-            request: Some(Bytes::from(body.to_string())),
-            answer,
-            ..ModelRecord::default()
-        };
-        let mut record = self.record(at, RecordKind::Model(Box::new(record)), cost);
+        }
+    }
+
+    /// Some requests fail, or their client goes.
+    fn spoil(&mut self, record: &mut Record) {
         match self.below(60) {
-            0 => self.fail(&mut record, 402, "budget month of key engineering/bob is used up: spent $20.00 of $20.00, resets 2026-12-01T00:00:00+01:00"),
-            1 => self.fail(&mut record, 429, "key engineering/ci may make 60 requests a minute; try again in 4 s"),
-            2 => self.fail(&mut record, 529, "anthropic: Overloaded (after 2 attempts)"),
+            0 => self.fail(record, 402, "budget month of key engineering/bob is used up: spent $20.00 of $20.00, resets 2026-12-01T00:00:00+01:00"),
+            1 => self.fail(record, 429, "key engineering/ci may make 60 requests a minute; try again in 4 s"),
+            2 => self.fail(record, 529, "anthropic: Overloaded (after 2 attempts)"),
             3 => record.status = 499,
             _ => {}
         }
-        record
     }
 
     fn fail(&mut self, record: &mut Record, status: u16, error: &str) {

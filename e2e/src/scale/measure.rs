@@ -144,6 +144,7 @@ async fn all_told(client: &Client, namespace: &str, size: Size) -> anyhow::Resul
             return Ok(());
         }
         ensure!(Instant::now() < end, "{told} of {all} objects have a status after {TOLD:?}");
+        // Counting thousands of objects is work for the API server too: not so often that it is measured as well.
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

@@ -73,14 +73,10 @@ async fn the_leader_keeps_the_webhooks_authority_and_repairs_it() {
         line.and_then(|line| line.split("the webhook is on ").nth(1).map(|url| url.trim().to_owned()))
     };
     let url = until("the webhook serves", || async { serves(0).ok_or_else(|| "not yet".to_owned()) }).await;
-    cluster
-        .kubectl_as(
-            cluster.kubeconfig(),
-            ["create", "-f", "-"],
-            &webhook(&name, &namespace, &url).to_string(),
-        )
-        .await
-        .unwrap();
+    let made = webhook(&name, &namespace, &url).to_string();
+    let create =
+        async || cluster.kubectl_as(cluster.kubeconfig(), ["create", "-f", "-"], &made).await.unwrap();
+    create().await;
     // It comes without a caBundle, and after the operator: the leader writes it, and the API server can call.
     injected(&here, "first").await;
 
@@ -95,14 +91,7 @@ async fn the_leader_keeps_the_webhooks_authority_and_repairs_it() {
     patch(json!({"op": "remove", "path": path})).await;
     injected(&here, "third").await;
     here.kubectl(&["delete", "mutatingwebhookconfiguration", &name]).await;
-    cluster
-        .kubectl_as(
-            cluster.kubeconfig(),
-            ["create", "-f", "-"],
-            &webhook(&name, &namespace, &url).to_string(),
-        )
-        .await
-        .unwrap();
+    create().await;
     injected(&here, "fourth").await;
 
     // The webhook is every replica's to serve, and its successor's to keep when the leader is gone.

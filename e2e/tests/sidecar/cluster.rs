@@ -2,6 +2,7 @@
 
 use super::support::Authority;
 use anyhow::Context;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
@@ -60,7 +61,7 @@ async fn webhook(cluster: &Cluster, namespace: &str) -> anyhow::Result<Webhook> 
 
 /// Points the API server at a webhook, for the pods of one namespace.
 async fn configure(cluster: &Cluster, namespace: &str, url: &str, authority: &str) -> anyhow::Result<()> {
-    let bundle = base64(authority);
+    let bundle = STANDARD.encode(authority);
     cluster
         .apply(&format!(
             "apiVersion: admissionregistration.k8s.io/v1
@@ -81,19 +82,6 @@ webhooks:
         ))
         .await?;
     Ok(())
-}
-
-fn base64(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for part in text.as_bytes().chunks(3) {
-        let bits = part.iter().fold(0u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - part.len()));
-        for i in 0..4 {
-            let six = (bits >> (18 - 6 * i) & 63) as usize;
-            out.push(if i <= part.len() { char::from(ALPHABET[six]) } else { '=' });
-        }
-    }
-    out
 }
 
 /// A pod as the API server shows it to webhooks: in-tree admission has set its ServiceAccount.
@@ -231,20 +219,28 @@ spec:
     Ok(())
 }
 
-#[tokio::test]
-async fn a_running_operator_injects_and_runs_stdio_servers_that_are_allowed() -> anyhow::Result<()> {
-    let cluster = Cluster::shared().await?;
+/// An operator that runs images of acme.
+async fn operator(cluster: &Cluster) -> anyhow::Result<ControlPlane> {
     let operator = ["--dataplane-image=tollgate/dataplane:test", "--allowed-stdio-image=ghcr.io/acme/*"];
     let options =
         Options { gateways: 0, operator: operator.map(str::to_owned).to_vec(), ..Options::default() };
-    let plane = ControlPlane::start(cluster, options).await?;
+    ControlPlane::start(cluster, options).await
+}
+
+/// The manifest of a server over standard input and output.
+fn server(namespace: &str, name: &str, image: &str) -> String {
+    format!(
+        "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{stdio: {{image: '{image}', command: [serve]}}}}\n---\n"
+    )
+}
+
+#[tokio::test]
+async fn a_running_operator_injects_and_runs_stdio_servers_that_are_allowed() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    let plane = operator(cluster).await?;
     let namespace = plane.namespace().to_owned();
-    let server = |name: &str, image: &str| {
-        format!(
-            "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-             spec: {{stdio: {{image: '{image}', command: [serve]}}}}\n---\n"
-        )
-    };
+    let server = |name: &str, image: &str| server(&namespace, name, image);
     cluster.apply(&format!("{}{}", server("evil", "evil/db:1"), server("db", "ghcr.io/acme/db:1"))).await?;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, &namespace);
     eventually("the allowed server runs", || async { Ok(deployments.get_opt("mcp-db").await?) }).await?;
@@ -289,17 +285,9 @@ async fn a_running_operator_injects_and_runs_stdio_servers_that_are_allowed() ->
 async fn what_hinders_one_stdio_server_hinders_no_other_and_what_others_made_is_left_to_them()
 -> anyhow::Result<()> {
     let cluster = Cluster::shared().await?;
-    let operator = ["--dataplane-image=tollgate/dataplane:test", "--allowed-stdio-image=ghcr.io/acme/*"];
-    let options =
-        Options { gateways: 0, operator: operator.map(str::to_owned).to_vec(), ..Options::default() };
-    let plane = ControlPlane::start(cluster, options).await?;
+    let plane = operator(cluster).await?;
     let namespace = plane.namespace().to_owned();
-    let server = |name: &str, image: &str| {
-        format!(
-            "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-             spec: {{stdio: {{image: '{image}', command: [serve]}}}}\n---\n"
-        )
-    };
+    let server = |name: &str, image: &str| server(&namespace, name, image);
     let foreign = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: mcp-a, namespace: {namespace}}}\n\
          spec: {{selector: {{app: mine}}, ports: [{{port: 80}}]}}\n---\n"

@@ -1,6 +1,7 @@
 //! A cluster's issuer of tokens, and the other programs of the data plane's file.
 
 use anyhow::Context;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -50,7 +51,7 @@ impl Issuer {
     pub fn new() -> Self {
         let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let point = pair.public_key_raw();
-        let part = |range: std::ops::Range<usize>| base64url(&point[range]);
+        let part = |range: std::ops::Range<usize>| URL_SAFE_NO_PAD.encode(&point[range]);
         let jwk = json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": "k", "x": part(1..33), "y": part(33..65)});
         let key = EncodingKey::from_ec_der(&pair.serialize_der());
         Issuer { key, jwk, dir: tempfile::tempdir().unwrap() }
@@ -80,13 +81,6 @@ impl Issuer {
     pub fn token(&self, account: &str) -> String {
         self.token_with(account, &json!({}))
     }
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let bits: Vec<bool> = bytes.iter().flat_map(|b| (0..8).rev().map(move |i| b >> i & 1 == 1)).collect();
-    let digit = |six: &[bool]| (0..6).fold(0, |n, i| n * 2 + usize::from(six.get(i) == Some(&true)));
-    bits.chunks(6).map(|six| char::from(ALPHABET[digit(six)])).collect()
 }
 
 // === impl Program ===

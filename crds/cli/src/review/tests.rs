@@ -1,5 +1,7 @@
 //! What reviewers are told: each case is a change in a few lines of manifest, and the words that it must come to.
 
+mod golden;
+
 use super::{
     FailOn, code, markdown,
     report::{Effect, Report},

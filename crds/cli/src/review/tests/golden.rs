@@ -1,61 +1,9 @@
-//! Whole reviews as a reviewer reads them, beside this file. `UPDATE_GOLDEN=1 cargo test` writes them anew: read the difference.
+//! Whole reviews as a reviewer reads them, in the folder beside this file. `UPDATE_GOLDEN=1 cargo test` writes them anew: read the
+//! difference.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
-
-use kubectl_tollgate::review::{
-    markdown, page,
-    report::Report,
-    state::{Rules, Side},
-};
-use std::{collections::BTreeMap, fs, path::PathBuf};
-
-const BASE: &str = r#"
-apiVersion: tollgate.dev/v1alpha1
-kind: ProviderRoute
-metadata: {name: openai, namespace: eng}
-spec:
-  models: [{name: gpt-5}, {name: gpt-5-mini}, {name: o3-pro}]
-  backends: [{name: main, openAI: {}, credentials: {secretRef: {name: openai, key: apiKey}}}]
----
-apiVersion: tollgate.dev/v1alpha1
-kind: McpServer
-metadata: {name: db, namespace: eng}
-spec: {streamableHttp: {url: https://db.example.com/mcp}}
----
-apiVersion: tollgate.dev/v1alpha1
-kind: VirtualKey
-metadata: {name: team, namespace: eng}
-spec:
-  budgets: [{name: month, usd: "200", period: Month}]
----
-apiVersion: tollgate.dev/v1alpha1
-kind: VirtualKey
-metadata: {name: alice, namespace: eng}
-spec:
-  parentRef: {name: team}
-  token: {secretRef: {name: alice, key: token}}
-  models: {allow: ["openai/*"], deny: ["*/o3-pro"]}
-  tools: [{server: db, allow: ["query", "list_*"]}]
----
-apiVersion: tollgate.dev/v1alpha1
-kind: VirtualKey
-metadata: {name: bob, namespace: eng}
-spec:
-  parentRef: {name: team}
-  token: {secretRef: {name: bob, key: token}}
-  models: {allow: ["openai/gpt-5-mini"]}
-"#;
-
-fn side(text: &str) -> Side {
-    let files = BTreeMap::from([(PathBuf::from("all.yaml"), Ok(text.as_bytes().to_vec()))]);
-    Side::of(files, &Rules::default())
-}
-
-fn words(report: &Report) -> String {
-    let mut out = Vec::new();
-    markdown::write(report, &mut out).unwrap();
-    String::from_utf8(out).unwrap()
-}
+use super::{BASE, side, words};
+use crate::review::{page, report::Report};
+use std::{fs, path::PathBuf};
 
 const PEOPLE: [&str; 20] = [
     "alice2", "ben", "chloe", "dan", "eve", "finn", "gina", "hugo", "ida", "jon", "kim", "leo", "mia", "ned",
@@ -81,7 +29,7 @@ fn keys(usd: &str, more: impl Fn(&str) -> &'static str) -> String {
 
 #[track_caller]
 fn is_golden(name: &str, report: &Report) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/review/tests/golden").join(name);
     let json = serde_json::to_string_pretty(report).unwrap() + "\n";
     for (extension, told) in [("md", words(report)), ("json", json)] {
         let path = path.with_extension(extension);
