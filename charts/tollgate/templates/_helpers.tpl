@@ -240,11 +240,15 @@ app.kubernetes.io/managed-by: tollgate-operator
 app.kubernetes.io/component: mcp-server
 {{- end -}}
 
-{{- /* Egress to name servers, and a list of ports. */}}
+{{- /* Egress to name servers. */}}
 {{- define "tollgate.dns" -}}
+{{- with .Values.networkPolicy.dnsPorts -}}
 - ports: # names
-  - {port: 53, protocol: UDP}
-  - {port: 53, protocol: TCP}
+  {{- range . }}
+  - {port: {{ . }}, protocol: UDP}
+  - {port: {{ . }}, protocol: TCP}
+  {{- end }}
+{{- end -}}
 {{- end -}}
 {{- /* The collector's ports: that of its address, and those of the values. */}}
 {{- define "tollgate.otlpPorts" -}}
@@ -259,4 +263,17 @@ app.kubernetes.io/component: mcp-server
 {{- range . }}
 - {port: {{ . }}, protocol: TCP}
 {{- end -}}
-{{- end }}
+{{- end -}}
+{{- /* A rule of egress: (list "ports, written" peers). No ports, no rule: to Kubernetes a rule without ports is one for all of them, and
+without peers for everywhere. */}}
+{{- define "tollgate.egress" -}}
+{{- $peers := index . 1 -}}
+{{- with trim (index . 0) -}}
+- ports:
+  {{- . | nindent 2 }}
+  {{- with $peers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
