@@ -80,9 +80,9 @@ annotations:
 {{- /* Pods and containers as the profile "restricted" wants them; 65532 is `nonroot` of our images. */}}
 {{- define "tollgate.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
-fsGroup: {{ . }}
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
+fsGroup: {{ int64 . }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
