@@ -28,14 +28,17 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
+{{- /* Labels of an object: (list . "component"), and more of its own as a third. */}}
 {{- define "tollgate.labels" -}}
 {{- $root := index . 0 -}}
+{{- $own := dict -}}
+{{- if gt (len .) 2 }}{{- $own = index . 2 }}{{- end -}}
 {{ include "tollgate.selector" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 app.kubernetes.io/part-of: tollgate
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-{{- with $root.Values.commonLabels }}
+{{- with merge (dict) $own $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -51,13 +54,15 @@ app.kubernetes.io/part-of: tollgate
 {{- end }}
 {{- end -}}
 
-{{- /* Labels and, where there are any, annotations of an object. Takes (list . "component" annotations). */}}
+{{- /* Labels and, where there are any, annotations of an object. Takes (list . "component" annotations labels). */}}
 {{- define "tollgate.meta" -}}
 {{- $root := index . 0 -}}
-labels:
-  {{- include "tollgate.labels" . | nindent 2 }}
 {{- $annotations := dict -}}
+{{- $own := dict -}}
 {{- if gt (len .) 2 }}{{- $annotations = default dict (index . 2) }}{{- end }}
+{{- if gt (len .) 3 }}{{- $own = default dict (index . 3) }}{{- end -}}
+labels:
+  {{- include "tollgate.labels" (list $root (index . 1) $own) | nindent 2 }}
 {{- with merge (dict) $annotations $root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
