@@ -118,6 +118,17 @@ affinity:
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with $values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with $values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 topologySpreadConstraints:
 {{- if $values.topologySpreadConstraints }}
 {{- toYaml $values.topologySpreadConstraints | nindent 0 }}
@@ -141,13 +152,41 @@ topologySpreadConstraints:
 {{- if $otlp.endpoint }}
 - {name: OTEL_SERVICE_NAME, value: {{ index . 1 }}}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ $otlp.endpoint | quote }}}
-{{- if $otlp.existingSecret }}
+{{- if and $otlp.existingSecret $otlp.headersKey }}
 - name: OTEL_EXPORTER_OTLP_HEADERS
   valueFrom: {secretKeyRef: {name: {{ $otlp.existingSecret }}, key: {{ $otlp.headersKey }}}}
+{{- end }}
+{{- if $otlp.caKey }}
+- {name: OTEL_EXPORTER_OTLP_CERTIFICATE, value: /etc/tollgate/otlp/ca.crt}
 {{- end }}
 {{- $attributes := list "k8s.namespace.name=$(POD_NAMESPACE)" "k8s.pod.name=$(POD_NAME)" -}}
 {{- range $name, $value := $root.Values.telemetry.resourceAttributes }}{{- $attributes = append $attributes (printf "%s=%v" $name $value) }}{{- end }}
 - {name: OTEL_RESOURCE_ATTRIBUTES, value: {{ join "," $attributes | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* Where a program finds the collector's authority, and what the values add: (list . .Values.operator). */}}
+{{- define "tollgate.extraMounts" -}}
+{{- $otlp := (index . 0).Values.telemetry.otlp -}}
+{{- if and $otlp.endpoint $otlp.caKey }}
+- {name: otlp, mountPath: /etc/tollgate/otlp, readOnly: true}
+{{- end }}
+{{- with (index . 1).extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+{{- define "tollgate.extraVolumes" -}}
+{{- $otlp := (index . 0).Values.telemetry.otlp -}}
+{{- if and $otlp.endpoint $otlp.caKey }}
+- name: otlp
+  secret:
+    secretName: {{ $otlp.existingSecret }}
+    defaultMode: 0440
+    items:
+    - {key: {{ $otlp.caKey }}, path: ca.crt}
+{{- end }}
+{{- with (index . 1).extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
@@ -179,10 +218,13 @@ topologySpreadConstraints:
 {{- fail (printf "%s: %s.external.url holds a password, which would stand in the pod's specification; put it into a Secret and name that in %s.external.existingSecret" $store $store $store) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.telemetry.otlp.caKey (not .Values.telemetry.otlp.existingSecret) }}
+{{- fail "telemetry.otlp.caKey needs telemetry.otlp.existingSecret, the Secret that holds the authority" }}
+{{- end }}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "tollgate.fullname" .)) }}
 {{- fail (printf "the name %q is no name of a Service (a letter first, then letters, digits and dashes): set fullnameOverride" (include "tollgate.fullname" .)) }}
 {{- end }}
-{{- range $values := list "commonLabels" "operator.podLabels" "gateway.podLabels" }}
+{{- range $values := list "commonLabels" "operator.podLabels" "gateway.podLabels" "redis.bundled.podLabels" "postgres.bundled.podLabels" "operator.service.labels" "gateway.service.labels" }}
 {{- $labels := $.Values }}
 {{- range splitList "." $values }}{{ $labels = index $labels . }}{{ end }}
 {{- range $label := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" "app.kubernetes.io/part-of" "app.kubernetes.io/version" "helm.sh/chart" }}

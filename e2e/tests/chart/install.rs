@@ -35,6 +35,7 @@ async fn the_api_server_takes_every_value_set() {
         "ci/default-values.yaml",
         "ci/production-values.yaml",
         "ci/small-values.yaml",
+        "ci/additions-values.yaml",
         "../../deploy/gitops/values.yaml",
     ] {
         let line =
