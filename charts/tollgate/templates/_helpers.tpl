@@ -82,7 +82,7 @@ annotations:
 {{- if .digest -}}{{ .repository }}@{{ .digest }}{{- else -}}{{ .repository }}:{{ .tag }}{{- end -}}
 {{- end -}}
 
-{{- /* Pods and containers as the profile "restricted" wants them; 65532 is `nonroot` of our images. */}}
+{{- /* Pods and containers of the bundled stores, as the profile "restricted" wants them. */}}
 {{- define "tollgate.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ int64 . }}
