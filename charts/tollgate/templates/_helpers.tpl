@@ -238,10 +238,21 @@ topologySpreadConstraints:
 {{- fail (printf "platformNamespaces: %s is not in watchNamespaces, so that nobody would read its keys" $namespace) }}
 {{- end }}
 {{- end }}
-{{- range $flag := list "--log-json" "--redis" "--postgres" }}
-{{- $given := or (ne $flag "--log-json") $.Values.telemetry.logJson }}
-{{- if and $given (or (has $flag $.Values.gateway.extraArgs) (and (eq $flag "--log-json") (has $flag $.Values.operator.extraArgs))) }}
-{{- fail (printf "extraArgs: %s is given by the chart (telemetry.logJson, redis, postgres)" $flag) }}
+{{- range $component := list "operator" "gateway" }}
+{{- $own := include (printf "tollgate.%s.ownArgs" $component) $ | fromYaml }}
+{{- range $argument := (index $.Values $component).extraArgs }}
+{{- $flag := regexFind "^--[a-z0-9-]+" $argument }}
+{{- if hasKey $own $flag }}
+{{- $value := get $own $flag }}
+{{- fail (printf "%s.extraArgs: %s is given by the chart, and no program takes it twice%s" $component $flag (ternary (printf "; set %s" $value) "" (not (empty $value)))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $component := list "operator" "gateway" }}
+{{- with (index $.Values $component).serviceAccount }}
+{{- if and (not .create) (not .name) }}
+{{- fail (printf "%s.serviceAccount: with create: false name one that exists" $component) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- include "tollgate.alone" . }}
@@ -253,6 +264,45 @@ topologySpreadConstraints:
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: name at least one host" }}
+{{- end }}
+{{- end -}}
+
+{{- /* The arguments that the chart gives and that may be given once, with the values that they come from. */}}
+{{- define "tollgate.gateway.ownArgs" -}}
+{{- range list "xds" "xds-token-file" "xds-ca" "xds-state" "node" "listen" "listen-tls" "tls-cert" "tls-key" "admin" "data" }}
+--{{ . }}: ""
+{{- end }}
+--min-drain: gateway.drain.minSeconds
+--drain: gateway.drain.seconds
+--max-body: gateway.maxBody
+--redis: redis.external
+--postgres: postgres.external
+{{- if .Values.gateway.maxConfigAgeSeconds }}
+--max-config-age: gateway.maxConfigAgeSeconds
+{{- end }}
+{{- if .Values.gateway.metricsKeys }}
+--metrics-keys: gateway.metricsKeys
+{{- end }}
+{{- if .Values.telemetry.logJson }}
+--log-json: telemetry.logJson
+{{- end }}
+{{- end -}}
+{{- define "tollgate.operator.ownArgs" -}}
+{{- range list "xds-listen" "webhook-listen" "admin-listen" "service" "gateway-service" "audience" }}
+--{{ . }}: ""
+{{- end }}
+--dataplane-image: gateway.image
+{{- if .Values.injection.enabled }}
+--webhook-configuration: injection.enabled
+{{- end }}
+{{- if .Values.operator.sidecarGateways }}
+--sidecar-gateways: operator.sidecarGateways
+{{- end }}
+{{- if .Values.operator.allowPrivateEndpoints }}
+--allow-private-endpoints: operator.allowPrivateEndpoints
+{{- end }}
+{{- if .Values.telemetry.logJson }}
+--log-json: telemetry.logJson
 {{- end }}
 {{- end -}}
 
