@@ -262,6 +262,9 @@ topologySpreadConstraints:
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 {{- fail "httpRoute.parentRefs: name the Gateway that the route attaches to" }}
 {{- end }}
+{{- if and (not .Values.gateway.service.http) (or .Values.ingress.enabled .Values.httpRoute.enabled) }}
+{{- fail "gateway.service.http: Ingress and HTTPRoute lead to this port; leave it on, with type ClusterIP" }}
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: name at least one host" }}
 {{- end }}
