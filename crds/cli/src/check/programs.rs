@@ -279,7 +279,8 @@ fn ledger(namespace: &str, gateway: Option<&Workload>, heard: &Heard) -> Outcome
             trouble,
             format!(
                 "keys' spending.onStoreFailure decides what is served; kubectl -n {namespace} exec {name} -- \
-                 /tollgate-dataplane ledger status; docs/operations.md, \"Redis\""
+                 /tollgate-dataplane ledger status says what is there; when Redis came back empty: … ledger restore \
+                 (docs/operations.md, \"Backup and restore\")"
             ),
         );
     }
