@@ -102,7 +102,7 @@ pub struct McpServerSpec {
     #[serde(default)]
     pub failure_mode: FailureMode,
     /// Namespaces whose keys may use the server: `Same` (default), `All`, or `{selector: {matchLabels: …}}` over the labels
-    /// of namespaces.
+    /// of namespaces. In a cluster it counts in platform namespaces only (the operator's --platform-namespace).
     #[serde(default, skip_serializing_if = "is_default")]
     pub allowed_namespaces: AllowedNamespaces,
     /// What the server is, in a sentence. It is part of the instructions that clients get from `/mcp`, so a model reads it.

@@ -58,7 +58,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProviderRouteSpec {
     /// Namespaces whose keys may use the route: `Same` (default), `All`, or `{selector: {matchLabels: …}}` over the labels of
-    /// namespaces.
+    /// namespaces. In a cluster it counts in platform namespaces only (the operator's --platform-namespace).
     #[serde(default, skip_serializing_if = "is_default")]
     pub allowed_namespaces: AllowedNamespaces,
     /// The models of the route. When empty, every name is passed on to the backends.
@@ -71,7 +71,8 @@ pub struct ProviderRouteSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub backends: Vec<Backend>,
-    /// When a request is tried again, on another backend where there is one. Only until the first byte of the answer.
+    /// When the backend that has just failed is asked again, before the request goes on to another one. Only until the first byte of
+    /// the answer.
     #[serde(default)]
     pub retry: Retry,
     /// Deadlines of requests to the upstream.
@@ -180,21 +181,23 @@ pub struct PriceTier {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Retry {
-    /// Attempts after the first. 2 when left out; 0 switches retries off.
+    /// Further attempts at a backend that has just failed, in all for a request. 2 when left out; 0: none. Going on to another
+    /// backend or a fallback does not count: it happens after every failure that another backend may not have.
     #[serde(default = "retry_attempts")]
     #[schemars(range(min = 0, max = 5))]
     pub attempts: u32,
-    /// What is tried again: `Connect` (no connection, or it broke before the first byte of the answer), `RateLimited` (429),
-    /// `ServerError` (5xx, and Anthropic's 529). All three when left out.
+    /// After what the same backend is asked again: `Connect` (no connection came about: nothing was sent), `RateLimited` (429),
+    /// `ServerError` (5xx, and Anthropic's 529). All three when left out. A deadline, or a connection that broke under the
+    /// request, is never repeated there.
     #[serde(default = "retry_on")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
     pub when: Vec<RetryOn>,
 }
 
-/// What is tried again.
+/// After what the same backend is asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum RetryOn {
-    /// No connection, or it broke before the first byte of the answer.
+    /// No connection came about: nothing was sent.
     Connect,
     /// 429.
     RateLimited,

@@ -32,8 +32,8 @@ pub struct ObjectRef {
     /// Name of the object.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_SUBDOMAIN))]
     pub name: String,
-    /// Namespace of the object. When left out, the own namespace is looked in first, then those that export an object of this
-    /// name to it. An object in another namespace must have agreed by its `allowedNamespaces`, either way.
+    /// Namespace of the object. When left out, the own namespace is looked in first, then the platform namespaces that export an
+    /// object of this name to it. An object in another namespace must have agreed by its `allowedNamespaces`, either way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub namespace: Option<String>,

@@ -295,7 +295,7 @@ pub enum Period {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// Requests a minute.
+    /// Model requests and tool calls a minute, also of tools that do not exist; `count_tokens` where a provider is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub requests_per_minute: Option<u64>,
@@ -303,7 +303,7 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64))]
     pub tokens_per_minute: Option<u64>,
-    /// Requests at the same time.
+    /// Model requests, tool calls and counts of tokens at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub concurrent: Option<u64>,

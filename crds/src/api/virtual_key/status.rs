@@ -15,19 +15,20 @@ pub struct VirtualKeyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// Spend of each budget. Written on steps of 1 %, at most once a minute; the records have every request.
+    /// Spend of each budget. Written when its whole percent changes (below one percent, when it has grown by an eighth), at most
+    /// once a minute, and at once when it is used up; the records have every request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub budgets: Vec<BudgetStatus>,
     /// The budget that is nearest to its limit, for `kubectl get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tightest: Option<BudgetStatus>,
-    /// How it is about the key's token. Absent when it has none by design.
+    /// The state of the key's token. Absent when the key has none by design.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
 }
 
-/// How it is about a key's token. The token itself stands in its Secret and nowhere else.
+/// The state of a key's token. The token itself stands in its Secret and nowhere else.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenStatus {
@@ -38,7 +39,7 @@ pub struct TokenStatus {
     pub previous_until: Option<Time>,
 }
 
-/// How it is about a key's token.
+/// The state of a key's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum TokenState {
     /// It is there.
