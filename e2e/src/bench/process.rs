@@ -97,6 +97,12 @@ pub fn memory(pid: u32) -> anyhow::Result<u64> {
     field(pid, "VmRSS:")
 }
 
+/// The part of the resident memory that is the process's own, in bytes: without pages of files, such as the program's, which all
+/// processes of a node share.
+pub fn own_memory(pid: u32) -> anyhow::Result<u64> {
+    field(pid, "RssAnon:")
+}
+
 fn field(pid: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("no {name}"))?;

@@ -14,7 +14,7 @@ use tollgate_e2e::{
     bench::{
         cases,
         load::{Mode, Target},
-        process::{Cpu, memory, peak_memory},
+        process::{Cpu, memory, own_memory, peak_memory},
     },
     client::{Http, eventually},
     cluster::Cluster,
@@ -48,6 +48,8 @@ struct Footprint {
     /// Processor milliseconds a second without a request.
     cpu: f64,
     busy: u64,
+    /// Of that what is no page of a file.
+    own: u64,
     peak: u64,
 }
 
@@ -76,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     ];
     let mut all = Vec::new();
     for (name, pid) in pids {
-        all.push(Footprint { name, pid, idle: 0, cpu: 0.0, busy: 0, peak: 0 });
+        all.push(Footprint { name, pid, idle: 0, cpu: 0.0, busy: 0, own: 0, peak: 0 });
     }
     idle(&mut all, Duration::from_secs(args.idle.max(1))).await?;
     busy(&mut all, &relay, Duration::from_secs(args.busy.max(1))).await?;
@@ -169,7 +171,7 @@ async fn busy(all: &mut [Footprint], relay: &Process, time: Duration) -> anyhow:
     let done = target.run(&case, Mode::Connections(4), time).await.with_context(|| relay.log().text())?;
     eprintln!("footprint: {} requests through the relay", done.len());
     for one in all {
-        one.busy = memory(one.pid)?;
+        (one.busy, one.own) = (memory(one.pid)?, own_memory(one.pid)?);
         one.peak = peak_memory(one.pid)?;
     }
     Ok(())
@@ -180,7 +182,8 @@ fn page(args: &Args, all: &[Footprint]) -> String {
         "# What an installation costs that has nothing to do\n\n{} build. Resident memory in MB, processor time in ms a second (1,000 \
          is a whole core). Idle: {} s without a request, one route, one key. Busy: {} s of requests like Claude Code's (76 kB, 50 \
          events) on 4 connections, through relay and gateway.\n\n\
-         | | idle: memory | processor | after the busy time | most ever |\n|---|---|---|---|---|\n",
+         | | idle: memory | processor | after the busy time | of that its own, without its program's pages | most ever |\n\
+         |---|---|---|---|---|---|\n",
         results::build(),
         args.idle,
         args.busy
@@ -188,7 +191,11 @@ fn page(args: &Args, all: &[Footprint]) -> String {
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     for one in all {
         let (idle, busy, peak) = (megabytes(one.idle), megabytes(one.busy), megabytes(one.peak));
-        page.push_str(&format!("| {} | {idle:.1} | {:.2} | {busy:.1} | {peak:.1} |\n", one.name, one.cpu));
+        let own = megabytes(one.own);
+        page.push_str(&format!(
+            "| {} | {idle:.1} | {:.2} | {busy:.1} | {own:.1} | {peak:.1} |\n",
+            one.name, one.cpu
+        ));
     }
     for relay in all.iter().filter(|one| one.name == "relay") {
         let word = if relay.busy <= RELAY { "met" } else { "MISSED" };
