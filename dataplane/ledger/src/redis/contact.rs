@@ -20,6 +20,8 @@ struct Contact {
     /// It failed when it was looked at last.
     ill: bool,
     spare_until: Option<Instant>,
+    /// The run of the server on which it was seen last.
+    run: Option<Arc<str>>,
 }
 
 // === impl Contacts ===
@@ -49,6 +51,23 @@ impl Contacts {
     /// Whether a tree failed when it was looked at last.
     pub(super) fn is_ill(&self, root: &str) -> bool {
         self.trees.get(root).is_some_and(|tree| tree.ill)
+    }
+
+    /// On which run of a server a tree was seen last; empty if that is not known.
+    pub(super) fn run(&self, root: &str) -> Arc<str> {
+        self.trees.get(root).and_then(|tree| tree.run.clone()).unwrap_or_default()
+    }
+
+    /// A tree is on this run of a server. On another than last time nothing is given up as dead for a while: what it knows may be
+    /// older than what the gateways told the last one.
+    pub(super) fn is_on(&mut self, root: &Arc<str>, run: &str, hold: Duration) {
+        let tree = self.trees.entry(root.clone()).or_default();
+        if tree.run.as_deref() == Some(run) {
+            return;
+        }
+        if tree.run.replace(Arc::from(run)).is_some() {
+            tree.spare_until = Some(Instant::now() + hold / 3);
+        }
     }
 
     /// When a tree was looked at last.
@@ -105,6 +124,17 @@ mod tests {
         assert!(!contacts.spares(&blinked, HOLD), "too short for a hold to die of");
         contacts.note(&lost, true);
         assert!(contacts.spares(&lost, HOLD), "now its gateways may renew them");
+    }
+
+    #[test]
+    fn a_tree_on_another_server_is_spared() {
+        let (mut contacts, root) = (Contacts::default(), Arc::from("a/a"));
+        contacts.all_is_well();
+        contacts.is_on(&root, "one", HOLD);
+        contacts.is_on(&root, "one", HOLD);
+        assert!(!contacts.spares(&root, HOLD));
+        contacts.is_on(&root, "two", HOLD);
+        assert!(contacts.spares(&root, HOLD), "its gateways may have to tell it what it lost");
     }
 
     #[test]

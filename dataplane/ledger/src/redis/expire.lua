@@ -1,12 +1,19 @@
--- Charges dead holds their progress, and forgets what was settled long ago. now, how many at most (0: none), most entries of the stream.
--- Tells also which server this is (after a failover or a restart it is another) and how long the outbox is.
-local now, batch, most = clock(arg()), arg(), arg()
+-- Charges dead holds their progress, and forgets what was settled long ago. now, how many at most (0: none), most entries of the stream,
+--   which server it was last time ('': not known).
+-- Tells also which server this is (after a failover, a restart or a restore it is another) and how long the outbox is.
+local now, batch, most, seen = clock(arg()), arg(), arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
 local no = may_not_post('SET', 'SCARD', 'UNLINK', 'HLEN')
 if no then
   return no
+end
+local server = redis.pcall('INFO', 'server')
+local run = (type(server) == 'string' and server:match('run_id:(%w+)') or '') .. call('GET', base .. ':g')
+-- What another server knows may be old: those who hold here have told the last one since.
+if seen ~= '' and seen ~= run then
+  batch = 0
 end
 local dead = {}
 for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':x', '-inf', text(now), 'LIMIT', 0, batch)) do
@@ -43,6 +50,4 @@ if count(0) + count(SETTLED_EACH) > MOST_SETTLED / 1000 then
     call('SET', base .. ':f', text(math.max(forgotten, number(call('GET', base .. ':f')))), 'PX', KEEP_SETTLED)
   end
 end
-local server = redis.pcall('INFO', 'server')
-local run = type(server) == 'string' and server:match('run_id:(%w+)') or ''
 return { 'ok', run, call('HLEN', base .. ':o'), dead }

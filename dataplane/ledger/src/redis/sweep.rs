@@ -41,6 +41,8 @@ pub struct Round {
 struct Walk<'w, B> {
     store: &'w RedisStore,
     now: i64,
+    /// See [`Upkeep::hold`].
+    hold: Duration,
     /// By tree what is to be renewed first, and until when.
     due: &'w HashMap<Arc<str>, (Vec<Renewal>, i64)>,
     /// How many dead holds of a tree are ended in one call.
@@ -111,12 +113,12 @@ impl RedisStore {
     /// Charges dead holds their progress, whichever gateway made them, and returns those that this call ended. Repeats what
     /// failed, and replays after a failover.
     pub async fn expire(&self, now: i64) -> Result<Vec<Expired>, StoreError> {
-        self.round(now, HashMap::new(), |_| BATCH).await.ended()
+        self.round(now, Duration::ZERO, HashMap::new(), |_| BATCH).await.ended()
     }
 
     /// [`RedisStore::expire`] that ends no hold.
     pub async fn spare(&self, now: i64) -> Result<(), StoreError> {
-        self.round(now, HashMap::new(), |_| 0).await.ended().map(drop)
+        self.round(now, Duration::ZERO, HashMap::new(), |_| 0).await.ended().map(drop)
     }
 
     /// All that is to be done about once a second: renews the holds of this gateway, and [`RedisStore::expire`], but for what
@@ -129,7 +131,7 @@ impl RedisStore {
             false => BATCH,
         };
         let due = due.into_iter().map(|(root, due)| (root, (due, upkeep.expires))).collect();
-        let round = self.round(upkeep.now, due, batch).await;
+        let round = self.round(upkeep.now, upkeep.hold, due, batch).await;
         if round.failed.is_empty() && self.link.trouble().is_none() {
             self.contacts.lock().all_is_well();
         }
@@ -140,12 +142,14 @@ impl RedisStore {
     async fn round(
         &self,
         now: i64,
+        hold: Duration,
         due: HashMap<Arc<str>, (Vec<Renewal>, i64)>,
         batch: impl Fn(&str) -> usize,
     ) -> Round {
         let walk = Walk {
             store: self,
             now,
+            hold,
             due: &due,
             batch,
             failed: Failures::default(),
@@ -179,38 +183,6 @@ impl RedisStore {
         let (mut ill, well): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| contacts.is_ill(root));
         ill.sort_by_cached_key(|root| contacts.looked_at(root));
         (well, ill)
-    }
-
-    async fn look_after_tree(
-        &self,
-        root: &str,
-        now: i64,
-        batch: usize,
-        out: &Mutex<Vec<Expired>>,
-    ) -> Result<(), StoreError> {
-        loop {
-            let mut args = Args::default();
-            args.push(self.time(now)).push(batch).push(self.options.stream);
-            let reply = self.opened(root, &wire::EXPIRE, &args).await?;
-            let dead = wire::list(reply.item(3));
-            for (id, charged, parts) in dead.iter().filter_map(wire::dead) {
-                self.journal.released(id);
-                let settled = self.post(parts.into_iter(), &charged);
-                out.lock().push(Expired { id, charged, settled });
-            }
-            let run = reply.text(1);
-            if self.journal.is_elsewhere(root, run) {
-                // Until all of it succeeds, the next sweep does it again.
-                self.replay(root, now).await?;
-            }
-            self.journal.seen(root, run);
-            if reply.number(2) > 0 {
-                self.forward(root, &self.time(now)).await?;
-            }
-            if dead.is_empty() || dead.len() < batch {
-                return Ok(());
-            }
-        }
     }
 
     /// Repeats what is not confirmed, at once and not with the next sweep, but no longer than about `within`; how much is left.
@@ -326,13 +298,43 @@ impl<B: Fn(&str) -> usize> Walk<'_, B> {
         };
         // In a tree where ours could not be renewed, nothing is said to be dead.
         let looked = match renewed {
-            Ok(()) => self.store.look_after_tree(&root, self.now, (self.batch)(&root), &self.dead).await,
+            Ok(()) => self.look_after(&root).await,
             Err(error) => Err(error),
         };
         let fine = self.failed.of(&root, looked);
         self.store.contacts.lock().note(&root, fine);
         self.looked.lock().push(root);
         fine
+    }
+
+    /// Ends what is dead in a tree, and puts what another server may not know in force again.
+    async fn look_after(&self, root: &Arc<str>) -> Result<(), StoreError> {
+        let (store, batch) = (self.store, (self.batch)(root));
+        loop {
+            let seen = store.contacts.lock().run(root);
+            let mut args = Args::default();
+            args.push(store.time(self.now)).push(batch).push(store.options.stream).push(&*seen);
+            let reply = store.opened(root, &wire::EXPIRE, &args).await?;
+            let dead = wire::list(reply.item(3));
+            for (id, charged, parts) in dead.iter().filter_map(wire::dead) {
+                store.journal.released(id);
+                let settled = store.post(parts.into_iter(), &charged);
+                self.dead.lock().push(Expired { id, charged, settled });
+            }
+            let run = reply.text(1);
+            store.contacts.lock().is_on(root, run, self.hold);
+            if store.journal.is_elsewhere(root, run) {
+                // Until all of it succeeds, the next sweep does it again.
+                store.replay(root, self.now).await?;
+            }
+            store.journal.seen(root, run);
+            if reply.number(2) > 0 {
+                store.forward(root, &store.time(self.now)).await?;
+            }
+            if dead.is_empty() || dead.len() < batch {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -201,6 +201,31 @@ async fn holds_and_settles_that_a_failover_lost_are_replayed() {
     assert_eq!(counted(&store, &levels[1], NOON + 2 * MINUTE).await, (1_250, 0));
 }
 
+/// A server that comes back with an old snapshot has holds whose end is over by what it knows; they were renewed since.
+#[tokio::test]
+async fn a_server_that_knows_less_than_the_last_one_ends_no_hold_before_it_is_told() {
+    let mut server = Server::with(&["--save", "3600 1", "--appendonly", "no"]);
+    let store = server.store(Clock::Given).await;
+    let budget = usd(10_000);
+    let levels = [level("a/key", &[&budget])];
+    granted(&store, &levels, &ask(1, 300, NOON)).await;
+    assert_eq!(store.expire(NOON).await.unwrap(), []);
+    server.command::<()>(&["SAVE"]);
+    store.renew(Duration::ZERO, NOON + 5 * MINUTE).await.unwrap();
+    server.kill();
+    assert!(server.launch());
+    let (later, patience) = (NOON + 2 * MINUTE, Patience::new());
+    let dead = loop {
+        match store.expire(later).await {
+            Ok(dead) => break dead,
+            Err(_) => patience.wait("Redis is found again").await,
+        }
+    };
+    assert_eq!(dead, []);
+    assert_eq!(store.expire(later).await.unwrap(), []);
+    assert_eq!(counted(&store, &levels[0], later).await, (0, 300));
+}
+
 /// A replay that fails in the middle is done again by the next sweep, and what it can do it does.
 #[tokio::test]
 async fn a_replay_that_fails_is_repeated_until_it_succeeds() {
