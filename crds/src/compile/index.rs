@@ -196,8 +196,8 @@ impl<'a> Index<'a> {
         }
         let message = format!(
             "does not count: {namespace} is no platform namespace, and names that any namespace could export would be anybody's \
-             to take. The {} is in force in {namespace} alone; whoever runs the operator names platform namespaces with \
-             --platform-namespace",
+             to take. The {} is in force in {namespace} alone; whoever runs the operator names platform namespaces with the chart's \
+             platformNamespaces (--platform-namespace)",
             object.kind
         );
         Some(Problem::reference(reasons::PLATFORM_ONLY, "spec.allowedNamespaces", message))

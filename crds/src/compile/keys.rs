@@ -500,7 +500,15 @@ impl References<'_, '_> {
         let namespace = &self.object.namespace;
         let (reason, message) = match self.index.find(Kind::McpServer, namespace, name) {
             Found::Object(_) => return,
-            Found::NotAllowed(_) => (
+            Found::NotAllowed(Some(other)) => (
+                reasons::NOT_ALLOWED,
+                format!(
+                    "McpServer {0}/{name} allows {namespace}, but {0} is no platform namespace (the chart's platformNamespaces): \
+                     it does not count",
+                    other.namespace
+                ),
+            ),
+            Found::NotAllowed(None) => (
                 reasons::NOT_ALLOWED,
                 format!("McpServer `{name}` exists in other namespaces only, and none allows {namespace}"),
             ),

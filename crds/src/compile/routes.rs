@@ -66,7 +66,15 @@ pub(super) fn missing_route(
 ) -> Option<Problem> {
     let (reason, message) = match index.find(Kind::ProviderRoute, namespace, name) {
         Found::Object(_) => return None,
-        Found::NotAllowed(_) => (
+        Found::NotAllowed(Some(other)) => (
+            reasons::NOT_ALLOWED,
+            format!(
+                "ProviderRoute {0}/{name} allows {namespace}, but {0} is no platform namespace (the chart's platformNamespaces): \
+                 it does not count",
+                other.namespace
+            ),
+        ),
+        Found::NotAllowed(None) => (
             reasons::NOT_ALLOWED,
             format!("ProviderRoute `{name}` exists in other namespaces only, and none allows {namespace}"),
         ),

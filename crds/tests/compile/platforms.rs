@@ -50,7 +50,7 @@ fn a_tenant_takes_no_name_that_the_platform_exports() {
         "ProviderRoute aaa/main: ResolvedRefs PlatformNamespacesOnly spec.allowedNamespaces: does not count: aaa is no platform namespace",
         "McpServer aaa/db: ResolvedRefs PlatformNamespacesOnly spec.allowedNamespaces: does not count",
         "spec.parentRef: VirtualKey apps/org does not exist; VirtualKey aaa/org allows it, but is in no platform namespace",
-        "spec.defaultRoute: ProviderRoute `main` exists in other namespaces only, and none allows apps",
+        "spec.defaultRoute: ProviderRoute aaa/main allows apps, but aaa is no platform namespace (the chart's platformNamespaces): it does not count",
     ] {
         assert!(said.contains(words), "{words:?} is not in:\n{said}");
     }
