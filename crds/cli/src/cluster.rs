@@ -46,7 +46,8 @@ pub struct Release {
 /// How the gateway's records are reached.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Reach {
-    /// The gateway's address, such as https://tollgate.example.com; a forwarded port of one of its pods when left out.
+    /// A port of a gateway that you forwarded yourself, such as http://localhost:8080; other addresses are refused, since the
+    /// token would go there in the clear. When left out, the plugin forwards one.
     #[arg(long, env = "TOLLGATE_URL", value_name = "URL")]
     pub url: Option<String>,
     /// The key whose records are asked for: its token is read from its Secret, and it sees itself and the keys below it.

@@ -15,8 +15,8 @@ pub struct Args {
     /// Go on with what comes.
     #[arg(long, short)]
     follow: bool,
-    /// Only this key (`namespace/name`) and the keys below it.
-    #[arg(long, value_name = "KEY")]
+    /// Only this key and the keys below it.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = qualified)]
     key: Option<String>,
     /// Only this model (`route/model`).
     #[arg(long, value_name = "MODEL")]
@@ -85,6 +85,9 @@ pub async fn run(args: &Args, out: &mut impl Write) -> anyhow::Result<ExitCode> 
     for record in page.records.iter().rev() {
         args.show(record, out)?;
     }
+    if page.records.is_empty() && !args.follow && args.output == Output::Text {
+        eprintln!("no records within {} (--since 24h looks further back)", args.since);
+    }
     let newest = page.records.iter().filter_map(|r| r.get("seq")?.as_i64()).max();
     if args.follow {
         follow(args, gateway, newest.unwrap_or(0).max(begin.after), out).await?;
@@ -147,6 +150,14 @@ impl Args {
     }
 }
 
+/// Records know keys by namespace and name: a name alone would match none of them.
+fn qualified(key: &str) -> Result<String, String> {
+    match key.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(key.to_owned()),
+        _ => Err("a key is namespace/name, such as team-a/ada".to_owned()),
+    }
+}
+
 /// One record for people: when, who, what, how it went, tokens, money, time.
 fn line(record: &Value) -> String {
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -199,6 +210,14 @@ fn encoded(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_key_has_a_namespace() {
+        assert_eq!(qualified("team-a/ada"), Ok("team-a/ada".to_owned()));
+        for wrong in ["ada", "/ada", "team-a/"] {
+            assert!(qualified(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_record_is_one_line_whatever_is_in_it() {
