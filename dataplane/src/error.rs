@@ -21,7 +21,7 @@ pub enum GatewayError {
     #[error("{0}")]
     BadRequest(String),
     /// The body is over the limit.
-    #[error("the request body is over {limit} bytes")]
+    #[error("the request body is over {limit} bytes (--max-body, the chart's gateway.maxBody)")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,

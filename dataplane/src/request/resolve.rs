@@ -94,7 +94,7 @@ fn locate(snapshot: &Snapshot, node: &KeyNode, name: &str) -> Result<Resolved, G
     if let Some(default) = node.path.iter().find_map(|key| key.default_route.as_deref()) {
         let Some(route) = snapshot.route(namespace, default) else {
             return Err(GatewayError::ModelNotFound(format!(
-                "default route {default} of key {} does not exist",
+                "no route {default} is visible in namespace {namespace} (defaultRoute of key {})",
                 node.id()
             )));
         };

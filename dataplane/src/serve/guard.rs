@@ -14,7 +14,8 @@ pub fn check(options: &Options, headers: &HeaderMap, uri: &Uri, loopback: bool) 
     let open = !loopback && options.allowed_hosts.is_empty();
     if !(open || listed || is_loopback(name)) {
         return Err(GatewayError::Forbidden(format!(
-            "host {name:?} is not served here; call the gateway by a loopback name or start it with --allowed-host {name}"
+            "host {name:?} is not served here; call the gateway by a loopback name, or start it with --allowed-host {name} (in a \
+             cluster: the chart's gateway.allowedHosts)"
         )));
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
@@ -24,7 +25,7 @@ pub fn check(options: &Options, headers: &HeaderMap, uri: &Uri, loopback: bool) 
         return Ok(());
     }
     Err(GatewayError::Forbidden(format!(
-        "web origin {origin:?} may not call this gateway (--allowed-origin)"
+        "web origin {origin:?} may not call this gateway (--allowed-origin, the chart's gateway.allowedOrigins)"
     )))
 }
 
