@@ -1,4 +1,4 @@
-# The gateway for one machine: docker run -p 8080:8080 -e ANTHROPIC_API_KEY -e TOLLGATE_KEY=… ghcr.io/tollgate/standalone
+# The gateway for one machine: docker run -p 127.0.0.1:8080:8080 -e ANTHROPIC_API_KEY -e TOLLGATE_KEY=… ghcr.io/tollgate/standalone:0.1.0
 # /etc/tollgate/manifests holds two routes and one key, made of environment variables; mount a folder over it for more. Records and
 # counters are in /data.
 #   docker build -f deploy/images/standalone.Dockerfile -t ghcr.io/tollgate/standalone .                             compiles in a container
