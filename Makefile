@@ -67,7 +67,7 @@ soak: ## One part after the other fails under load; writes docs/results (MINUTES
 crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen
 
-images: ## Build static programs, pack them into target/images/{operator,dataplane,standalone}.tar, test them (TAG=…)
+images: ## Build static programs, pack them into target/images/{operator,dataplane,standalone}.tar, test them (REGISTRY=… TAG=…)
 	e2e/tools/install images
 	deploy/images/build $(TARGET)/images/dist
 	for image in operator dataplane standalone; do deploy/images/pack deploy/images/$$image.Dockerfile \
