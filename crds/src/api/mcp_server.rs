@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
         name = "Quarantined",
         type_ = "integer",
         json_path = ".status.quarantinedTools",
+        priority = 1,
         description = "Tools whose definition has changed since it was pinned"
     ),
     printcolumn(

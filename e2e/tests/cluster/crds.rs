@@ -133,7 +133,7 @@ async fn kubectl_get_tells_spend_and_health() -> anyhow::Result<()> {
     let table = cluster.kubectl(["get", "-n", &namespace, "proutes"]).await?;
     assert!(table.starts_with("NAME   BACKENDS   READY   AGE"), "{table}");
     let table = cluster.kubectl(["get", "-n", &namespace, "mcps"]).await?;
-    assert!(table.starts_with("NAME   HEALTH   TOOLS   QUARANTINED   READY   AGE"), "{table}");
+    assert!(table.starts_with("NAME   HEALTH   TOOLS   READY   AGE"), "{table}");
     // One word for all three, and a selector that needs no client-side filter.
     let all = cluster.kubectl(["get", "-n", &namespace, "tollgate", "-o", "name"]).await?;
     assert_eq!(all.lines().count(), 3, "{all}");
