@@ -8,7 +8,8 @@ use tollgate_e2e::{cluster::Cluster, gateway, helm::run};
 
 /// Everything that can be set, set.
 const EVERYTHING: &str = "gateway.maxConfigAgeSeconds=86400,gateway.metricsKeys=9,redis.prefix=blue,gateway.allowedHosts={a.example.com},gateway.allowedOrigins={https://a.example.com},\
-                          operator.allowPrivateEndpoints=true,operator.allowedStdioImages={a/*},watchNamespaces={default}";
+                          operator.allowPrivateEndpoints=true,operator.allowedStdioImages={a/*},operator.sidecarGateways=true,gateway.logsAdmins={a/b},watchNamespaces={default},\
+                          platformNamespaces={default}";
 
 /// The filter of the log, which no flag has.
 const LOG: &str = "TOLLGATE_LOG";

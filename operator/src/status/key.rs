@@ -97,7 +97,7 @@ fn shown(millis: i64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| "an unknown time".to_owned(), |t| t.to_string())
 }
 
-/// How it is about the token.
+/// The state of the token.
 fn token(key: &VirtualKey, wire: Option<&v1::VirtualKey>, now: Now) -> Option<TokenStatus> {
     key.spec.token.as_ref()?;
     let wire = wire?;
