@@ -72,7 +72,7 @@ images: ## Build static programs, pack them into target/images/{operator,datapla
 	deploy/images/build $(TARGET)/images/dist
 	for image in operator dataplane standalone; do deploy/images/pack deploy/images/$$image.Dockerfile \
 	  --dist $(TARGET)/images/dist --tag $(REGISTRY)/$$image:$(TAG) -o $(TARGET)/images/$$image.tar; done
-	deploy/images/test $(TARGET)/images/dist
+	deploy/images/test --static $(TARGET)/images/dist
 	@stat --printf '%s bytes\t%n\n' $(TARGET)/images/dist/tollgate-* $(TARGET)/images/*.tar
 
 prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)
