@@ -16,6 +16,7 @@ pub struct Postgres {
     bin: PathBuf,
     dir: PathBuf,
     port: u16,
+    tls: bool,
     guard: Option<(Child, ChildStdin)>,
 }
 
@@ -30,6 +31,9 @@ kill -QUIT $server 2>/dev/null
 wait $server
 [ "$what" = keep ] || rm -rf "$dir""#;
 
+/// Who may come in how, where it speaks TLS: the tests' own eyes as they like, everybody else by TLS and with a password.
+const ENCRYPTED: &str = "host all postgres 127.0.0.1/32 trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Postgres {
@@ -38,17 +42,35 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL is not installed or does not start.
     pub fn start() -> Result<Self, String> {
+        Self::begin(None)
+    }
+
+    /// One that speaks TLS with this certificate and its key (PEM), and lets users in by TLS and with their password only.
+    ///
+    /// # Errors
+    /// When PostgreSQL is not installed or does not start.
+    pub fn start_tls(certificate: &str, key: &str) -> Result<Self, String> {
+        Self::begin(Some([certificate, key]))
+    }
+
+    fn begin(tls: Option<[&str; 2]>) -> Result<Self, String> {
         let bin = installed().ok_or(INSTALL)?;
         let number = NUMBER.fetch_add(1, Relaxed);
         let dir = std::env::temp_dir().join(format!("tollgate-postgres-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        let mut server = Postgres { bin, dir, port: 0, guard: None };
+        let mut server = Postgres { bin, dir, port: 0, tls: tls.is_some(), guard: None };
         if is_root() {
             run(Command::new("chown").arg("postgres:").arg(&server.dir))?;
         }
         let mut init = server.unprivileged("initdb");
         init.arg("-D").arg(server.data()).args(["-U", "postgres", "-A", "trust", "-E", "UTF8"]);
         run(init.args(["--locale=C.UTF-8", "--no-sync", "--no-instructions"]))?;
+        if let Some([certificate, key]) = tls {
+            for (file, text) in [("server.crt", certificate), ("server.key", key), ("pg_hba.conf", ENCRYPTED)]
+            {
+                server.own(file, text)?;
+            }
+        }
         for _ in 0..5 {
             server.port = free_port()?;
             if server.launch()? {
@@ -70,6 +92,11 @@ impl Postgres {
     /// `postgres://postgres@127.0.0.1:PORT/postgres?sslmode=disable`.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    /// `postgres://USER@127.0.0.1:PORT/postgres?sslmode=verify-full`: its certificate must be for that address.
+    pub fn url_tls(&self, user: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/postgres?sslmode=verify-full", self.port)
     }
 
     /// Where it listens.
@@ -151,6 +178,9 @@ impl Postgres {
         ] {
             guard.args(["-c", setting]);
         }
+        if self.tls {
+            guard.args(["-c", "ssl=on"]);
+        }
         let both = log.try_clone().map_err(|e| format!("the log: {e}"))?;
         guard.stdin(Stdio::piped()).stdout(log).stderr(both).current_dir("/");
         let mut child = guard.spawn().map_err(|e| format!("{INSTALL}: {e}"))?;
@@ -184,6 +214,19 @@ impl Postgres {
             drop(stdin);
             child.wait().ok();
             std::fs::remove_file(self.data().join("postmaster.pid")).ok();
+        }
+    }
+
+    /// Writes a file of its folder, for nobody else to read.
+    fn own(&self, file: &str, text: &str) -> Result<(), String> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.data().join(file);
+        let written = std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)));
+        written.map_err(|e| format!("{}: {e}", path.display()))?;
+        match is_root() {
+            true => run(Command::new("chown").arg("postgres:").arg(&path)).map(drop),
+            false => Ok(()),
         }
     }
 

@@ -154,17 +154,21 @@ impl Tx {
     }
 }
 
-/// Whether it is worth another try because PostgreSQL did not accept the password it was given, and it was read anew: it may
-/// have been rotated.
+/// Whether it is worth another try because password and authorities were read anew: PostgreSQL did not accept the one, or
+/// none of the others vouches for it. Either may have been rotated.
 fn renewed(error: &sqlx::Error, pool: &PgPool, options: &postgres::Options) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    if !error.code().is_some_and(|code| code.starts_with("28")) {
-        return false;
-    }
-    options.renew(pool).unwrap_or_else(|unreadable| {
-        tracing::warn!(error = %unreadable, "PostgreSQL's password cannot be read anew");
-        false
-    })
+    let doubted = match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("28")),
+        // What is wrong with a certificate is told as data that are.
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        sqlx::Error::Tls(_) => true,
+        _ => false,
+    };
+    doubted
+        && options.renew(pool).unwrap_or_else(|unreadable| {
+            tracing::warn!(error = %unreadable, "what PostgreSQL is reached with cannot be read anew");
+            false
+        })
 }
 
 async fn patiently<T>(answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

@@ -13,7 +13,8 @@ pub struct PostgresArgs {
     /// File of PostgreSQL's password; read anew when a connection fails.
     #[arg(long, env = "TOLLGATE_POSTGRES_PASSWORD_FILE", value_name = "FILE", requires = "postgres")]
     pub postgres_password_file: Option<PathBuf>,
-    /// File of the authorities (PEM) to trust for PostgreSQL's certificate, beside the public ones.
+    /// File of the authorities (PEM) to trust for PostgreSQL's certificate, beside the public ones; read anew when a connection
+    /// fails.
     #[arg(long, env = "TOLLGATE_POSTGRES_CA", value_name = "FILE", requires = "postgres")]
     pub postgres_ca: Option<PathBuf>,
 }

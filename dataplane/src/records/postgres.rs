@@ -33,7 +33,7 @@ pub struct Options {
     pub url: String,
     /// File of the password; read anew whenever a connection fails, so that it may rotate.
     pub password_file: Option<PathBuf>,
-    /// File of the authorities (PEM) to trust beside the public ones.
+    /// File of the authorities (PEM) to trust beside the public ones; read anew likewise.
     pub ca: Option<PathBuf>,
     /// Connections for records of this process at most; a drainer has its own.
     pub connections: u32,

@@ -8,6 +8,8 @@
     reason = "a test"
 )]
 
+mod encrypted;
+mod external;
 mod support;
 
 use std::{

@@ -21,7 +21,7 @@ const USED: UsageSpec =
     UsageSpec { input: 10, output: 500, cache_read: 0, cache_write: 0, cache_write_1h: 0, reasoning: 0 };
 pub const COST: u64 = 10 * 3_000 + 500 * 15_000;
 /// What the key `alice` may.
-const SPEC: &str = "models: {allow: [\"*/*\"]}\nbudgets: [{name: month, usd: \"1000\", period: Month}]\n\
+pub const SPEC: &str = "models: {allow: [\"*/*\"]}\nbudgets: [{name: month, usd: \"1000\", period: Month}]\n\
                     logging: {content: Full}";
 /// Nothing that was answered is lost by a kill.
 const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
@@ -39,12 +39,7 @@ pub struct World {
 impl World {
     /// Starts everything; the key `alice` has a budget that is not used up.
     pub async fn start() -> anyhow::Result<Self> {
-        let provider = Provider::start().await?;
-        provider.script(Rule::always(Reply {
-            usage: Some(USED),
-            delay_ms: 5,
-            ..Reply::text("recorded words")
-        }));
+        let provider = provider().await?;
         let redis = Redis::start(&DURABLE)?;
         let postgres = tokio::task::spawn_blocking(Postgres::start).await?.map_err(anyhow::Error::msg)?;
         let mut world =
@@ -134,7 +129,15 @@ impl World {
     }
 }
 
-/// `tollgate-dataplane WORDS FLAGS`: what it prints.
+/// A provider whose answers cost [`COST`].
+pub async fn provider() -> anyhow::Result<Provider> {
+    let provider = Provider::start().await?;
+    let reply = Reply { usage: Some(USED), delay_ms: 5, ..Reply::text("recorded words") };
+    provider.script(Rule::always(reply));
+    Ok(provider)
+}
+
+/// `tollgate-dataplane WORDS FLAGS`: what it prints; what it complains of is the error.
 pub fn command(words: &[&str], flags: &[String]) -> anyhow::Result<String> {
     let output = std::process::Command::new(binary()?).args(words).args(flags).output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
