@@ -78,12 +78,16 @@ images: ## Build static programs, pack them into target/images/{operator,datapla
 prices: ## Refresh the price catalogue from its registry package (VERSION=… moves to another version)
 	dataplane/translate/data/refresh $(VERSION)
 
-e2e-cluster: ## Real pods: the charts on a Kubernetes built from source (root; writes docs/results)
+e2e-cluster: ## Real pods: the charts on a Kubernetes built from source, no refused request (root; writes docs/results)
+	@[ -z "$${KUBECONFIG-}" ] || { echo "KUBECONFIG is set, but this makes a cluster of its own: unset KUBECONFIG" >&2; exit 1; }
 	e2e/tools/install cluster node helm redis postgres claude > /dev/null
 	$(CARGO) build --workspace --bins
-	TOLLGATE_RESULTS=1 $(CARGO) test --workspace --features tollgate-e2e/level2 --test level2 -- --nocapture
+	rm -rf $(TARGET)/audit-level2 && mkdir -p $(TARGET)/audit-level2
+	TOLLGATE_AUDIT=$(abspath $(TARGET))/audit-level2 TOLLGATE_RESULTS=1 \
+	  $(CARGO) test --workspace --features tollgate-e2e/level2 --test level2 -- --nocapture
+	$(TARGET)/debug/rbac $(TARGET)/audit-level2
 
-rbac: ## Whether the operator's rights are exactly what it used in the last `make test`, by the API servers' audit logs
+rbac: ## Whether the operator's rights are what it used where they are for, in the last `make test`, by the audit logs
 	e2e/tools/rbac $(TARGET)
 
 fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60

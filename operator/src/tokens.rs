@@ -234,7 +234,9 @@ impl Keeper {
                     track.backoff = Backoff::default();
                     track.backoff.failed(Instant::now());
                 }
-                let news = news(&done).filter(|news| track.told.as_ref() != Some(&news.note));
+                // A refusal is told once, what was done each time: also the second rotation, in the same words.
+                let refusal = matches!(done, Done::Refused(_));
+                let news = news(&done).filter(|news| !refusal || track.told.as_ref() != Some(&news.note));
                 if let Some(news) = news {
                     track.told = Some(news.note.clone());
                     tracing::info!(key = %id, what = news.reason, "{}", news.note);

@@ -32,6 +32,8 @@ pub struct Asked {
     pub url: String,
     /// The answer's HTTP status.
     pub code: u16,
+    /// Whether its user has no right to it. A 403 may also be a plug-in's of admission.
+    pub forbidden: bool,
     /// The client's own name for itself.
     pub agent: String,
 }
@@ -55,6 +57,8 @@ struct Event {
     request_received_timestamp: String,
     #[serde(default)]
     stage_timestamp: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +69,8 @@ struct User {
     extra: BTreeMap<String, Vec<String>>,
 }
 
+/// What the authorizer said, `allow` or `forbid`.
+const DECISION: &str = "authorization.k8s.io/decision";
 /// Where a bound token's pod stands in the user's extra.
 const POD: &str = "authentication.kubernetes.io/pod-name";
 
@@ -135,6 +141,7 @@ impl From<Event> for Asked {
             name,
             url: event.url,
             code: event.response_status.code,
+            forbidden: event.annotations.get(DECISION).is_some_and(|decision| decision == "forbid"),
             agent: event.user_agent,
         }
     }

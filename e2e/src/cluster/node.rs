@@ -12,11 +12,12 @@ mod files;
 
 use super::{Cluster, control, leash::Folder, leash::Leashed, tools};
 use crate::{client::eventually, clients::hermetic, clients::run};
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use control::{ControlPlane, Form};
 use k8s_openapi::api::core::v1::{Node as Object, ServiceAccount};
 use kube::Api;
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -44,11 +45,22 @@ pub struct Node {
     _only: File,
 }
 
+/// That nobody means another cluster: what runs here loads images into the node, stops its programs and reads their logs.
+fn of_its_own(kubeconfig: Option<&OsStr>) -> anyhow::Result<()> {
+    let Some(path) = kubeconfig.filter(|path| !path.is_empty()) else { return Ok(()) };
+    bail!(
+        "KUBECONFIG={} is set, but real pods are tested in a cluster that is made for it and removed afterwards: unset \
+         KUBECONFIG. Tests without pods (`make test`) do use the cluster that it names",
+        path.display()
+    )
+}
+
 // === impl Node ===
 
 impl Node {
     /// Starts control plane and node, and waits until the node is Ready (about 15 s, on a quiet machine).
     pub async fn start() -> anyhow::Result<Self> {
+        of_its_own(std::env::var_os("KUBECONFIG").as_deref())?;
         let only = File::create(std::env::temp_dir().join("tollgate-node.lock"))?;
         only.try_lock().context("another test cluster with a node runs on this machine")?;
         let (cluster_programs, node) = (tools::install("cluster").await?, tools::install_all("node").await?);
@@ -219,4 +231,19 @@ async fn pack(archive: &Path, name: &str, files: &[(&Path, &str)], entry: &str) 
     let ended = run(command).await?;
     ensure!(ended.code == Some(0), "cannot pack {name}: {}", ended.stderr);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cluster_is_left_alone() {
+        let said = of_its_own(Some(OsStr::new("/home/me/.kube/config"))).unwrap_err().to_string();
+        assert!(
+            said.contains("KUBECONFIG=/home/me/.kube/config") && said.contains("unset KUBECONFIG"),
+            "{said}"
+        );
+        assert!(of_its_own(None).is_ok() && of_its_own(Some(OsStr::new(""))).is_ok());
+    }
 }

@@ -5,6 +5,7 @@
 //! - `tokens`: generated, rotated, left alone
 //! - `replicas`: one writes; killed, paused, and without an API server; `writers`: who wrote, by the audit log
 //! - `spend`: budgets by way of Redis, reports and status; `children`: the webhook's caBundle, stdio servers
+//! - `team`: all that the operator does in a namespace that is not the release's
 //! - `harm`: one bad object harms nothing else
 
 #![allow(
@@ -22,5 +23,6 @@ mod harm;
 mod replicas;
 mod spend;
 mod support;
+mod team;
 mod tokens;
 mod writers;
