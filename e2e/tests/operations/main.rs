@@ -16,3 +16,4 @@ mod rolling;
 mod support;
 mod tls;
 mod trace;
+mod variables;

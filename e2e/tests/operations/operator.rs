@@ -4,6 +4,8 @@ use crate::{
     support::{Metrics, Operated, Process, write},
     trace::Collector,
 };
+use anyhow::Context;
+use serde_json::Value;
 use tollgate_e2e::{
     client::{Http, eventually},
     gateway::{Home, Manifests},
@@ -12,6 +14,22 @@ use tollgate_e2e::{
 };
 
 const TOKEN: &str = "a-token-of-a-test-with-32-characters";
+
+/// Every line is an object with what docs/operations.md promises; these messages begin some of them.
+fn json_lines(log: &str, messages: &[&str]) -> anyhow::Result<()> {
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).with_context(|| line.to_owned()));
+    let lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
+    for line in &lines {
+        let text = |name: &str| line[name].as_str().unwrap_or_default();
+        let all = ["timestamp", "level", "target", "message"].iter().all(|name| !text(name).is_empty());
+        anyhow::ensure!(all, "{line}");
+    }
+    for message in messages {
+        let said = |line: &Value| line["message"].as_str().is_some_and(|said| said.starts_with(message));
+        anyhow::ensure!(lines.iter().any(said), "no line says {message}:\n{log}");
+    }
+    Ok(())
+}
 
 #[tokio::test]
 async fn objects_gateways_and_compilations_are_told() -> anyhow::Result<()> {
@@ -34,6 +52,7 @@ async fn objects_gateways_and_compilations_are_told() -> anyhow::Result<()> {
         "127.0.0.1:0",
         "--admin-listen",
         "127.0.0.1:0",
+        "--log-json",
     ];
     let env = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
@@ -76,5 +95,5 @@ async fn objects_gateways_and_compilations_are_told() -> anyhow::Result<()> {
     gateway.stop().await?;
     operator.signal("-TERM").await?;
     anyhow::ensure!(operator.ended().await?.success(), "{}", operator.log.text());
-    Ok(())
+    json_lines(&operator.log.text(), &["listening on http://", "stopped"])
 }

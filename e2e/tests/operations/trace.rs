@@ -37,6 +37,8 @@ pub struct Span {
     id: String,
     parent: String,
     attributes: Value,
+    /// The attributes of who made it.
+    resource: Value,
     pub service: String,
 }
 
@@ -77,7 +79,8 @@ impl Collector {
         let mut all = Vec::new();
         for line in self.lines() {
             for resource in line["resourceSpans"].as_array().into_iter().flatten() {
-                let service = attributes(&resource["resource"]["attributes"])["service.name"].clone();
+                let resource_attributes = attributes(&resource["resource"]["attributes"]);
+                let service = resource_attributes["service.name"].clone();
                 for span in resource["scopeSpans"]
                     .as_array()
                     .into_iter()
@@ -93,12 +96,20 @@ impl Collector {
                         id: text("spanId"),
                         parent: text("parentSpanId"),
                         attributes: attributes(&span["attributes"]),
+                        resource: resource_attributes.clone(),
                         service: service.as_str().unwrap_or_default().to_owned(),
                     });
                 }
             }
         }
         all
+    }
+
+    /// The attributes of all that metrics are about.
+    pub fn resources(&self) -> Vec<Value> {
+        let lines = self.lines();
+        let resources = lines.iter().flat_map(|line| line["resourceMetrics"].as_array()).flatten();
+        resources.map(|resource| attributes(&resource["resource"]["attributes"])).collect()
     }
 
     pub fn metric_names(&self) -> Vec<String> {
@@ -166,6 +177,7 @@ async fn a_turn_of_claude_code_is_one_trace() -> anyhow::Result<()> {
     for server in named("POST /v1/messages") {
         assert_eq!((server.parent.as_str(), server.kind), (CLIENT, SERVER_KIND), "{server:?}");
         assert_eq!(server.service, "gateway-under-test");
+        assert_eq!(server.resource["deployment.environment.name"], "test");
         assert_eq!(server.attributes["http.response.status_code"], "200");
         assert_eq!(server.attributes["tollgate.key"], "default/vk-lab");
     }
