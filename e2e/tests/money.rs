@@ -49,6 +49,35 @@ async fn a_request_is_charged_exactly() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_price_in_a_manifest_is_charged_instead_of_the_catalogues_without_a_restart() -> anyhow::Result<()>
+{
+    let lab = Lab::with(|m, _| m.key("vk-own", &budget("100", ""))).await?;
+    let charged = async || {
+        let before = lab.gateway.records("vk-own").await?.len();
+        lab.provider.script(used(500));
+        lab.gateway.message("vk-own", &ask(1_000)).await?.expect(200)?;
+        eventually("the request is recorded", || async {
+            let records = lab.gateway.records("vk-own").await?;
+            Ok((records.len() > before).then(|| records[0]["cost"].clone()))
+        })
+        .await
+    };
+    assert_eq!(charged().await?, 1_000 * 3_000 + 500 * 15_000);
+    // One model's price, then that of all that are called so; nothing is said of the others.
+    let one = "models: [{name: claude-sonnet-4-5, price: {input: '1', output: '2'}}, {name: 'claude-*'}]";
+    let all = "models: [{name: 'claude-*', price: {input: '4', output: '5'}}]";
+    for (models, want) in [(one, 1_000 * 1_000 + 500 * 2_000), (all, 1_000 * 4_000 + 500 * 5_000)] {
+        lab.home.write(
+            "anthropic.yaml",
+            &manifests::route("anthropic", "anthropic", &lab.provider.url(), models),
+        )?;
+        eventually("the new price is charged", || async { Ok((charged().await? == want).then_some(())) })
+            .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_used_up_budget_refuses_in_words_and_in_both_shapes() -> anyhow::Result<()> {
     let lab = Lab::with(|m, _| m.key("vk-small", &budget("0.1", ""))).await?;
     lab.provider.script(used(6_000)); // $0.093
