@@ -9,6 +9,7 @@
 //! - [`clients`]: the real clients (Claude Code, the Python SDKs) as hermetic subprocesses
 //! - [`cluster`]: a real Kubernetes API server; [`helm`]: the charts on it
 //! - [`redis`]: a real Redis
+//! - [`memory`]: what a running process holds
 //! - [`rbac`]: the operator's rights beside what it used
 //! - [`lab`]: a provider and a gateway before it, where most scenarios begin
 //! - [`control_plane`]: the real operator and real gateways against a real API server
@@ -31,6 +32,7 @@ pub mod helm;
 pub mod http;
 pub mod lab;
 pub mod mcp_server;
+pub mod memory;
 pub mod postgres;
 pub mod provider;
 pub mod rbac;

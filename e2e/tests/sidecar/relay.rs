@@ -6,15 +6,13 @@ use super::{
 };
 use anyhow::Context;
 use serde_json::{Value, json};
-use std::{
-    io::{Read, Seek, SeekFrom},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 use tempfile::TempDir;
 use tollgate_e2e::{
     client::{Http, eventually},
     clients::claude::Claude,
     gateway::{Gateway, Home},
+    memory::{contains, in_memory},
     provider::{DEFAULT_KEY, Provider},
 };
 
@@ -261,35 +259,4 @@ async fn claude_code_talks_through_a_relay_that_holds_no_secret() -> anyhow::Res
         .await?;
     assert!(probe.success());
     relay.stop().await
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    memchr::memmem::find(haystack, needle).is_some()
-}
-
-/// Whether a process has these bytes in memory that it can write to.
-fn in_memory(pid: u32, needle: &[u8]) -> anyhow::Result<bool> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let mut memory = std::fs::File::open(format!("/proc/{pid}/mem"))?;
-    for line in maps.lines().filter(|l| l.split(' ').nth(1).is_some_and(|p| p.starts_with("rw"))) {
-        let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) else {
-            continue;
-        };
-        let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
-        let mut bytes = vec![0; 1 << 20];
-        let mut at = from;
-        let mut tail = Vec::new();
-        while at < to {
-            let want = (to - at).min(bytes.len() as u64) as usize;
-            memory.seek(SeekFrom::Start(at))?;
-            let Ok(read @ 1..) = memory.read(&mut bytes[..want]) else { break };
-            tail.extend_from_slice(&bytes[..read]);
-            if contains(&tail, needle) {
-                return Ok(true);
-            }
-            tail.drain(..tail.len().saturating_sub(needle.len()));
-            at += read as u64;
-        }
-    }
-    Ok(false)
 }
