@@ -5,9 +5,9 @@
 #[path = "xds/support.rs"]
 mod support;
 
-use support::{Operator, Wire, bad_key, key, place, resources, route, secret};
+use support::{Operator, Wire, bad_key, key, large_secret, place, resources, route, secret};
 use tollgate_dataplane::model::ObjectId;
-use tollgate_proto::{Kind, ResourceId};
+use tollgate_proto::{Kind, ResourceId, discovery::MAX_MESSAGE};
 
 fn id(name: &str) -> ObjectId {
     ObjectId::new("n", name)
@@ -153,8 +153,9 @@ async fn tls_needs_the_right_authority_and_speaks_nothing_else() {
     let gateway = operator.gateway(&place());
     gateway.until("ready", |g| g.status().ready).await;
 
+    // A gateway that speaks in clear is refused, and says why.
     let plain = place().gateway(&operator.url().replace("https://", "http://"));
-    plain.until("plaintext is refused", |g| g.status().error.is_some()).await;
+    plain.until("plaintext is refused", |g| g.status().why().contains("this port speaks TLS only")).await;
     let other = place();
     let (stranger, _, _) = support::certificates();
     other.write_ca(&stranger);
@@ -163,6 +164,22 @@ async fn tls_needs_the_right_authority_and_speaks_nothing_else() {
         .until("another authority is refused", |g| g.status().why().contains("invalid peer certificate"))
         .await;
     assert!(!plain.status().ready && !other.status().ready);
+}
+
+#[tokio::test]
+async fn a_gateway_speaks_in_clear_on_loopback_only_and_to_nobody_who_is_no_operator_of_its_authority() {
+    let error = place().start("http://10.0.0.1:18000").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "http://10.0.0.1:18000 is not on loopback: use https://, for secrets and the token travel there"
+    );
+    // An operator without TLS gets nothing of a gateway that was told to use it.
+    let operator = Operator::start(resources([key("a", "1")])).await;
+    let place = place();
+    place.write_ca(&support::certificates().0);
+    let gateway = place.gateway(&operator.url().replace("http://", "https://"));
+    gateway.until("it is refused", |g| g.status().why().contains("InvalidContentType")).await;
+    assert!(operator.nodes().is_empty() && !gateway.status().ready);
 }
 
 #[tokio::test]
@@ -222,4 +239,39 @@ async fn a_client_that_does_not_answer_is_ended_and_harms_no_other() {
     let status = silent.end().await.expect("an end with a reason");
     assert!(status.message().contains("not answered in time"), "{status}");
     assert!(gateway.status().connected);
+}
+
+#[tokio::test]
+async fn a_message_may_be_large_and_one_beyond_the_bound_ends_its_stream_with_the_reason() {
+    let operator = Operator::start(resources([key("a", "1")])).await;
+    let gateway = operator.gateway(&place());
+    gateway.until("ready", |g| g.status().ready).await;
+    // Larger than gRPC's own bound of 4 MiB: a report of many thousand resources is.
+    let (large, beyond) = (MAX_MESSAGE / 2, MAX_MESSAGE + 1);
+    let mut wire = Wire::open_with(&operator, support::node(large)).await;
+    assert_eq!(wire.next().await.resources.len(), 1);
+    let words = "decoded message length too large";
+    let mut wire = Wire::open_with(&operator, support::node(beyond)).await;
+    let status = wire.end().await.expect("an end with a reason");
+    assert!(status.message().contains(words), "{status}");
+
+    support::report(&operator, large).await.unwrap();
+    let status = support::report(&operator, beyond).await.unwrap_err();
+    assert!(status.message().contains(words), "{status}");
+    assert!(gateway.status().connected, "nobody else notices");
+}
+
+#[tokio::test]
+async fn a_gateway_takes_no_message_beyond_the_bound() {
+    let operator = Operator::start(resources([large_secret(MAX_MESSAGE / 2), key("a", "1")])).await;
+    let gateway = operator.gateway(&place());
+    gateway.until("ready", |g| g.status().ready).await;
+    operator.set(resources([large_secret(MAX_MESSAGE), key("a", "1")]));
+    gateway
+        .until("it says why", |g| {
+            let error = g.status().error.unwrap_or_default();
+            error.contains("decoded message length too large")
+        })
+        .await;
+    assert!(gateway.snapshot().key(&id("a")).is_some(), "what is in force stays");
 }

@@ -23,13 +23,14 @@ use tollgate_dataplane::{
 use tollgate_operator::xds::{
     Nodes, Options, Server, TokenFile,
     listen::CertificateFiles,
-    reports::Node,
+    reports,
     server::{ServeError, Server as OperatorServer},
 };
 use tollgate_proto::{
     Kind, Resource, Resources,
     discovery::v1::{
-        DeltaDiscoveryRequest, DeltaDiscoveryResponse, aggregated_discovery_client::AggregatedDiscoveryClient,
+        DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node, NodeReport,
+        aggregated_discovery_client::AggregatedDiscoveryClient, reports_client::ReportsClient,
     },
     v1,
 };
@@ -81,6 +82,30 @@ pub(crate) fn bad_key(name: &str) -> Resource {
 pub(crate) fn secret(name: &str) -> Resource {
     let data = [("apiKey".to_owned(), b"sk-secret".to_vec())].into();
     v1::Secret { namespace: "n".into(), name: name.into(), data }.into()
+}
+
+/// A Secret of so many bytes.
+pub(crate) fn large_secret(bytes: usize) -> Resource {
+    let data = [("apiKey".to_owned(), vec![b'x'; bytes])].into();
+    v1::Secret { namespace: "n".into(), name: "large".into(), data }.into()
+}
+
+/// Who has so many bytes to say of itself.
+pub(crate) fn node(bytes: usize) -> Node {
+    Node { id: "gateway-2".to_owned(), metadata: [("words".to_owned(), "x".repeat(bytes))].into() }
+}
+
+/// Sends one report of so many bytes, and ends.
+pub(crate) async fn report(operator: &Operator, bytes: usize) -> Result<(), tonic::Status> {
+    let report = NodeReport { node: Some(node(bytes)), ..Default::default() };
+    let call = authorized(tokio_stream::iter([report]));
+    ReportsClient::new(operator.channel().await).report(call).await.map(drop)
+}
+
+fn authorized<T>(message: T) -> tonic::Request<T> {
+    let mut call = tonic::Request::new(message);
+    call.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+    call
 }
 
 pub(crate) fn route(name: &str, secret: &str) -> Resource {
@@ -173,7 +198,11 @@ impl Operator {
         format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
     }
 
-    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+    async fn channel(&self) -> tonic::transport::Channel {
+        tonic::transport::Endpoint::from_shared(self.url()).unwrap().connect().await.unwrap()
+    }
+
+    pub(crate) fn nodes(&self) -> Vec<Arc<reports::Node>> {
         self.nodes.all()
     }
 
@@ -190,7 +219,7 @@ impl Operator {
         place.gateway(&self.url())
     }
 
-    pub(crate) async fn until_reported(&self, what: &str, check: impl Fn(&Node) -> bool) {
+    pub(crate) async fn until_reported(&self, what: &str, check: impl Fn(&reports::Node) -> bool) {
         let reported = || self.nodes().iter().any(|node| check(node));
         until(what, reported, || format!("{:?}", self.nodes())).await;
     }
@@ -241,6 +270,10 @@ impl Place {
     }
 
     pub(crate) fn gateway(&self, url: &str) -> Gateway {
+        Gateway(self.start(url).unwrap(), self.0.clone())
+    }
+
+    pub(crate) fn start(&self, url: &str) -> std::io::Result<Source> {
         let options = xds::Options {
             url: url.to_owned(),
             token_file: self.file("token"),
@@ -248,7 +281,7 @@ impl Place {
             node: "gateway-1".to_owned(),
             saved: Some(self.saved()),
         };
-        Gateway(xds::start(options).unwrap(), self.0.clone())
+        xds::start(options)
     }
 }
 
@@ -276,14 +309,18 @@ impl Gateway {
 
 impl Wire {
     pub(crate) async fn open(operator: &Operator) -> Self {
+        Self::open_with(operator, Node::default()).await
+    }
+
+    /// The same, by a client that says this of itself.
+    pub(crate) async fn open_with(operator: &Operator, node: Node) -> Self {
         let (requests, receiver) = mpsc::channel(16);
-        let subscribe = DeltaDiscoveryRequest { type_url: Kind::VirtualKey.type_url(), ..Default::default() };
+        let type_url = Kind::VirtualKey.type_url();
+        let subscribe = DeltaDiscoveryRequest { type_url, node: Some(node), ..Default::default() };
         requests.send(subscribe).await.unwrap();
-        let mut call = tonic::Request::new(ReceiverStream::new(receiver));
-        call.metadata_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
-        let channel =
-            tonic::transport::Endpoint::from_shared(operator.url()).unwrap().connect().await.unwrap();
-        let responses = AggregatedDiscoveryClient::new(channel).delta_resources(call).await.unwrap();
+        let call = authorized(ReceiverStream::new(receiver));
+        let mut client = AggregatedDiscoveryClient::new(operator.channel().await);
+        let responses = client.delta_resources(call).await.unwrap();
         Wire { requests, responses: responses.into_inner() }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -18,6 +19,14 @@ pub use tollgate_process::certificate::{
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The most handshakes at once.
 const MAX_HANDSHAKES: usize = 256;
+/// How the first message of a TLS connection begins: a record of a handshake.
+const TLS_RECORD: u8 = 0x16;
+/// How HTTP/2 without TLS begins.
+const PREFACE: &[u8] = b"PRI ";
+/// What a client without TLS is told.
+const TLS_ONLY: &str = "this port speaks TLS only: use https://";
+/// INADEQUATE_SECURITY, the error of HTTP/2 (RFC 9113) for a transport that is not good enough.
+const INADEQUATE_SECURITY: u8 = 0xc;
 /// The wait after a failure to accept, such as no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,8 +61,9 @@ pub fn tls(
             let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
             let (acceptor, sender) = (acceptor.clone(), sender.clone());
             tokio::spawn(async move {
-                match timeout(HANDSHAKE, acceptor.accept(socket)).await {
-                    Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
+                match timeout(HANDSHAKE, handshake(acceptor, socket)).await {
+                    Ok(Ok(Some(stream))) => drop(sender.send(Ok(stream)).await),
+                    Ok(Ok(None)) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "a connection did not speak TLS as it should"),
                     Err(_) => tracing::debug!("a connection did not finish its TLS handshake"),
                 }
@@ -62,6 +72,45 @@ pub fn tls(
         }
     });
     Ok(ReceiverStream::new(receiver))
+}
+
+/// A connection with TLS; one without is told why it is refused.
+async fn handshake(acceptor: TlsAcceptor, socket: TcpStream) -> io::Result<Option<TlsStream<TcpStream>>> {
+    let mut first = [0];
+    if socket.peek(&mut first).await? == 1 && first != [TLS_RECORD] {
+        let peer = socket.peer_addr()?;
+        tracing::warn!(%peer, "a connection without TLS is refused");
+        refuse(socket).await?;
+        return Ok(None);
+    }
+    acceptor.accept(socket).await.map(Some)
+}
+
+/// Tells a client why it is refused, in its own protocol, and waits until it has gone: what it has sent and nobody reads would
+/// else take the answer away.
+async fn refuse(mut socket: TcpStream) -> io::Result<()> {
+    let mut begin = [0; PREFACE.len()];
+    socket.read_exact(&mut begin).await?;
+    socket.write_all(&if begin == PREFACE { go_away() } else { bad_request() }).await?;
+    socket.shutdown().await?;
+    tokio::io::copy(&mut socket, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// The frames SETTINGS and GOAWAY of HTTP/2 (RFC 9113, 6.5 and 6.8).
+fn go_away() -> Vec<u8> {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let length = 8 + TLS_ONLY.len() as u8;
+    let head = [0, 0, length, 7, 0, 0, 0, 0, 0];
+    // No stream was looked at.
+    let error = [0, 0, 0, 0, 0, 0, 0, INADEQUATE_SECURITY];
+    [&settings[..], &head, &error, TLS_ONLY.as_bytes()].concat()
+}
+
+fn bad_request() -> Vec<u8> {
+    let length = TLS_ONLY.len();
+    format!("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{TLS_ONLY}")
+        .into_bytes()
 }
 
 async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<TcpStream> {

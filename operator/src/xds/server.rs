@@ -30,7 +30,7 @@ use tollgate_proto::{
         },
     },
 };
-use tonic::{Request, Response, Status, Streaming, transport};
+use tonic::{Code, Request, Response, Status, Streaming, transport};
 
 /// How the streams are served.
 #[derive(Debug, Clone)]
@@ -234,10 +234,14 @@ impl Server {
     fn end(&self) -> Instant {
         // A hasher with random keys is randomness enough to spread ends in time.
         let random = std::hash::RandomState::new().hash_one(0_u8);
-        let spread = self.options.max_age / 5;
-        let part = (random % 1024) as u32;
-        Instant::now() + self.options.max_age - spread / 2 + spread * part / 1024
+        Instant::now() + age(self.options.max_age, random)
     }
+}
+
+/// How long a stream may live: nine to eleven tenths of `max_age`, by a random number.
+fn age(max_age: Duration, random: u64) -> Duration {
+    let spread = max_age / 5;
+    max_age - spread / 2 + spread * ((random % 1024) as u32) / 1024
 }
 
 #[tonic::async_trait]
@@ -343,6 +347,8 @@ impl Session {
                             return End::Told(status);
                         }
                     }
+                    // More than a message may be; other errors are those of a client that has gone.
+                    Some(Err(status)) if status.code() == Code::OutOfRange => return End::Told(status),
                     Some(Err(_)) | None => return End::Quiet,
                 },
                 changed = published.changed() => match changed {
@@ -387,5 +393,34 @@ impl Session {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_end_at_different_times_around_the_age() {
+        let most = Duration::from_secs(1000);
+        let ages = (0..1024).map(|random| age(most, random));
+        let (least, longest) = (ages.clone().min().unwrap(), ages.clone().max().unwrap());
+        assert_eq!(least, most * 9 / 10);
+        assert!(longest > most * 109 / 100 && longest < most * 11 / 10, "{longest:?}");
+        // Evenly: a tenth of them in each tenth of the time.
+        let early = ages.filter(|age| *age < most * 92 / 100).count();
+        assert!((100..=105).contains(&early), "{early}");
+    }
+
+    #[tokio::test]
+    async fn each_stream_has_an_end_of_its_own() {
+        let (_sender, resources) = watch::channel(Arc::default());
+        let server = Server::new(resources, Options::default(), CancellationToken::new());
+        let (begin, most) = (Instant::now(), Options::default().max_age);
+        let mut ends: Vec<_> = (0..200).map(|_| server.end().duration_since(begin)).collect();
+        assert!(ends.iter().all(|end| *end >= most * 9 / 10 && *end < most * 12 / 10), "{ends:?}");
+        ends.sort();
+        // In each half of the time some: they do not come back together.
+        assert!(ends[20] < most && ends[180] > most, "{ends:?}");
     }
 }

@@ -51,9 +51,9 @@ pub(super) struct Client {
 enum Ended {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("the operator refused the stream: {} ({:?})", .0.message(), .0.code())]
+    #[error("the operator refused the stream: {} ({:?})", words(.0), .0.code())]
     Refused(tonic::Status),
-    #[error("the stream broke: {}", .0.message())]
+    #[error("the stream broke: {}", words(.0))]
     Broken(tonic::Status),
     #[error("the operator says nothing")]
     Silent,
@@ -287,6 +287,20 @@ impl Client {
             status.error = error;
         });
     }
+}
+
+/// What a status says, with its causes: where the connection itself failed, they alone say why.
+fn words(status: &tonic::Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// What an operator that stops, or a connection that is old, looks like.
