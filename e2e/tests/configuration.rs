@@ -74,6 +74,45 @@ async fn a_revoked_key_loses_its_running_stream() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_narrowed_key_loses_the_streams_it_may_not_have_any_more_and_no_other() -> anyhow::Result<()> {
+    let lab = Lab::with(|m, _| m.key("vk-second", KEY_SPEC).key("vk-other", KEY_SPEC)).await?;
+    let mut body = ask();
+    body["stream"] = json!(true);
+    let open = async |key: &'static str, deltas: usize| {
+        let slow = Reply { every_ms: 50, deltas: Some(deltas), ..Reply::text("x".repeat(deltas)) };
+        lab.provider.script(Rule::once(slow));
+        let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01")];
+        let mut stream = lab.http.stream(&lab.messages(), &headers, &body).await?;
+        stream.next().await?;
+        anyhow::Ok(stream)
+    };
+    // Both for 50 s, when nobody ends them.
+    let (mut by_model, mut by_provider) = (open(KEY, 1_000).await?, open("vk-second", 1_000).await?);
+    let mut other = open("vk-other", 100).await?;
+    let models = "models: {allow: [\"openai/*\"]}\n";
+    let providers = "models: {allow: [\"*/*\"]}\nproviders: {allow: [OpenAI]}\n";
+    for (key, narrowed) in [(KEY, models), ("vk-second", providers)] {
+        lab.home.write(&format!("{key}.yaml"), &manifests::key(key, narrowed))?;
+    }
+    let allowed = "is not allowed for key default";
+    for (stream, words) in [
+        (&mut by_model, format!("model anthropic/claude-sonnet-4-5 {allowed}/{KEY}: it may use openai/*")),
+        (&mut by_provider, format!("provider Anthropic {allowed}/vk-second")),
+    ] {
+        let (events, _) = stream.rest().await;
+        assert!(
+            !events.iter().any(|e| e.name == "message_stop"),
+            "the key may not have this answer any more"
+        );
+        let last = events.last().map(|e| e.data.clone()).unwrap_or_default();
+        assert!(last.contains("permission_error") && last.contains(&words), "{last}");
+    }
+    let (events, clean) = other.rest().await;
+    assert!(clean && events.iter().any(|e| e.name == "message_stop"), "{events:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_bad_object_is_refused_alone_and_keeps_its_last_good_version() -> anyhow::Result<()> {
     let lab = Lab::start().await?;
     for (bad, words) in [
