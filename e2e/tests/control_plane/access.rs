@@ -1,9 +1,17 @@
 //! Who may connect, and what each gets.
 
 use crate::support::{Installation, key, route, until};
+use serde_json::json;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tollgate_e2e::control_plane::{AUDIENCE, GATEWAY_ACCOUNT, Options};
+use tollgate_e2e::{
+    client::Http,
+    cluster::Cluster,
+    control_plane::{AUDIENCE, ControlPlane, GATEWAY_ACCOUNT, Options},
+    provider::Provider,
+};
+use tollgate_operator::certificates::{GATEWAY_TLS, authority::Authority};
 use tollgate_proto::{
     Kind,
     discovery::v1::{DeltaDiscoveryRequest, aggregated_discovery_client::AggregatedDiscoveryClient},
@@ -153,26 +161,56 @@ async fn a_workloads_gateway_gets_its_own_keys_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_served_in_clear() {
+async fn nobody_is_served_in_clear_and_everybody_is_told_why() {
     let installation = Installation::start_with(Options { gateways: 0, ..Options::default() }).await;
-    let url = installation.plane.xds_url().replace("https://", "http://");
-    let connected = Endpoint::from_shared(url).unwrap().connect().await;
     let token =
         installation.cluster.token(installation.plane.namespace(), GATEWAY_ACCOUNT, AUDIENCE).await.unwrap();
-    if let Ok(channel) = connected {
+    // The same token, address and call are good with TLS.
+    gets(&installation, &token).await.unwrap();
+    let url = installation.plane.xds_url().replace("https://", "http://");
+    until("it is refused with the reason", || async {
+        let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await;
+        let channel = channel.map_err(|error| format!("{error:?}"))?;
         let (_requests, receiver) = mpsc::channel::<DeltaDiscoveryRequest>(1);
         let mut call = tonic::Request::new(ReceiverStream::new(receiver));
         call.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         let answer = AggregatedDiscoveryClient::new(channel).delta_resources(call).await;
-        assert!(answer.is_err(), "a plain stream was answered");
-    }
+        let error = format!("{:?}", answer.expect_err("a plain stream was answered"));
+        // A connection that is ended before the call is on it says less.
+        if error.contains("this port speaks TLS only: use https://") { Ok(()) } else { Err(error) }
+    })
+    .await;
+    installation.operator_says(&["WARN", "a connection without TLS is refused"]).await;
+    let answer = Http::new().get(&url).await.unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (400, "this port speaks TLS only: use https://"));
+}
+
+/// A gateway's certificate that somebody else has issued, and that is due by the operator's own measure.
+async fn somebody_elses(cluster: &Cluster, namespace: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let life = Duration::from_secs(60);
+    let theirs = Authority::tended(None, now, life).unwrap().unwrap();
+    let issued = theirs.issue(&["gateway.example.com".to_owned()], now - 50, life).unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": GATEWAY_TLS},
+        "stringData": {"tls.crt": issued.certificate, "tls.key": issued.key, "ca.crt": theirs.bundle()},
+    });
+    let create = ["create", "--namespace", namespace, "-f", "-"];
+    cluster.kubectl_as(cluster.kubeconfig(), create, &secret.to_string()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_renewed_and_taken_while_streams_go_on() {
+async fn a_certificate_is_renewed_and_taken_while_streams_go_on_and_somebody_elses_is_never_written() {
     let short =
         Options { gateways: 1, operator: vec!["--certificate-life=60".to_owned()], ..Options::default() };
-    let installation = Installation::start_with(short).await;
+    let cluster = Cluster::shared().await.unwrap();
+    let namespace = cluster.namespace("tollgate").await.unwrap();
+    somebody_elses(cluster, &namespace).await;
+    let plane = ControlPlane::start_in(cluster, &namespace, short).await.unwrap();
+    let provider = Provider::start().await.unwrap();
+    let installation = Installation { cluster, plane, provider, http: Http::new() };
+    let theirs = ["get", "secret", GATEWAY_TLS, "-o", "jsonpath={.metadata.resourceVersion}{.data}"];
+    let as_it_was = installation.kubectl(&theirs).await;
     installation.basics().await;
     let get = ["get", "secret", "tollgate-operator-tls", "-o", "jsonpath={.data.tls\\.crt}"];
     let before = installation.kubectl(&get).await;
@@ -184,6 +222,9 @@ async fn a_certificate_is_renewed_and_taken_while_streams_go_on() {
     })
     .await;
     installation.operator_says(&["a new certificate is in use"]).await;
+    assert_eq!(installation.kubectl(&theirs).await, as_it_was, "the operator wrote what is not its own");
+    let trusted = ["get", "configmap", "tollgate-ca", "-o", "jsonpath={.data.ca\\.crt}"];
+    assert_eq!(installation.kubectl(&trusted).await.matches("BEGIN").count(), 2, "both are trusted");
     // New connections are made by it, and what changes still arrives.
     drop(channel(&installation).await);
     installation

@@ -13,6 +13,8 @@ use tollgate_operator::certificates::{AUTHORITY, SEALING, authority::Authority, 
 
 /// The life of certificates, in seconds; an authority lives for 40 of these.
 const LIFE: u32 = 60;
+/// What every MCP client accepts.
+const ACCEPT: (&str, &str) = ("accept", "application/json, text/event-stream");
 
 fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
@@ -74,8 +76,25 @@ async fn an_old_authority_is_followed_by_another_that_is_trusted_before_it_issue
     installation.every_gateway("k", "main/claude-sonnet-4-5", 403).await;
 }
 
+/// Opens an MCP session at the gateway; its sealed id.
+async fn session(installation: &Installation) -> String {
+    let url = installation.plane.gateway(0).unwrap().at("/mcp");
+    let bearer = format!("Bearer {}", token("k"));
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+    }});
+    let headers = [("authorization", bearer.as_str()), ACCEPT];
+    let opened = installation.http.post(&url, &headers, &hello).await.unwrap().expect(200).unwrap();
+    opened.header("mcp-session-id").unwrap().to_owned()
+}
+
+/// The name of the key that a session's id is sealed with: `v1.KEY.…`.
+fn sealed_with(session: &str) -> &str {
+    session.split('.').nth(1).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_old_sealing_key_still_opens_when_the_next_is_made() {
+async fn an_old_sealing_key_still_opens_when_the_next_one_seals() {
     let options =
         Options { gateways: 1, operator: vec!["--certificate-life=60".to_owned()], ..Options::default() };
     let installation = Installation::start_with(options).await;
@@ -84,29 +103,33 @@ async fn an_old_sealing_key_still_opens_when_the_next_is_made() {
     let (made, key) = keys.trim().split_once(' ').expect("a time and a key");
     assert!(now() - made.parse::<i64>().unwrap() < 600, "it was made at the start");
     // A session that was opened under this key.
-    let url = installation.plane.gateway(0).unwrap().at("/mcp");
-    let bearer = format!("Bearer {}", token("k"));
-    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
-    }});
-    let accept = ("accept", "application/json, text/event-stream");
-    let opened = installation
-        .http
-        .post(&url, &[("authorization", &bearer), accept], &hello)
-        .await
-        .unwrap()
-        .expect(200)
-        .unwrap();
-    let session = opened.header("mcp-session-id").unwrap().to_owned();
+    let old = session(&installation).await;
     age(&installation, SEALING, json!({"keys": format!("{} {key}\n", now() - sealing::PERIOD)})).await;
-    until("another key is there, the old one behind it", || async {
+    let mut next = String::new();
+    until("another key is there, the old one behind it", async || {
         let keys = entry(&installation, SEALING, "keys").await.unwrap_or_default();
         let lines: Vec<_> = keys.lines().collect();
         let both = lines.len() == 2 && lines[1].ends_with(key) && !lines[0].ends_with(key);
+        next = lines[0].split(' ').next_back().unwrap().to_owned();
         both.then_some(()).ok_or(format!("{} keys", lines.len()))
     })
     .await;
+    assert_eq!(sealed_with(&session(&installation).await), sealed_with(&old), "the next only opens at first");
+    // Its time to open only is over: the gateway has it, and seals with it.
+    let (sealing, opening) = (now() - sealing::STAGED, now() - sealing::PERIOD);
+    age(&installation, SEALING, json!({"keys": format!("{sealing} {next}\n{opening} {key}\n")})).await;
+    until("the gateway seals with the next key", async || {
+        let new = session(&installation).await;
+        if sealed_with(&new) == sealed_with(&old) { Err("with the old one".to_owned()) } else { Ok(()) }
+    })
+    .await;
     let list = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/list"});
-    let headers = [("authorization", bearer.as_str()), ("mcp-session-id", session.as_str()), accept];
+    let bearer = format!("Bearer {}", token("k"));
+    let headers = [("authorization", bearer.as_str()), ("mcp-session-id", old.as_str()), ACCEPT];
+    let url = installation.plane.gateway(0).unwrap().at("/mcp");
     installation.http.post(&url, &headers, &list).await.unwrap().expect(200).unwrap();
+    // It is the key that is looked at: what it did not seal opens nothing.
+    let forged = old.replace(sealed_with(&old), "00000000");
+    let headers = [("authorization", bearer.as_str()), ("mcp-session-id", forged.as_str()), ACCEPT];
+    installation.http.post(&url, &headers, &list).await.unwrap().expect(404).unwrap();
 }

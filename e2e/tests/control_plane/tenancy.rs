@@ -88,24 +88,46 @@ async fn two_namespaces_have_a_route_of_one_name_each() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_is_no_way_into_the_cluster() {
     let (installation, red, _) = tenants(false).await;
-    for (n, endpoint) in [
+    let endpoints = [
         "http://169.254.169.254/latest",
         "https://kubernetes.default.svc",
         "http://127.0.0.1:9090",
         "http://10.0.0.1",
-    ]
-    .iter()
-    .enumerate()
-    {
+    ];
+    for (n, endpoint) in endpoints.into_iter().enumerate() {
         let name = format!("route{n}");
         installation.apply_in(&red, &route(&name, endpoint, "")).await.unwrap();
-        let line = installation.operator_metric(REFUSED_ROUTES, (n + 1) as f64).await;
-        assert!(line);
+        let field = "spec.backends[0].endpoint";
+        refused(&installation, &red, &format!("proutes/{name}"), field, endpoint).await;
+        assert!(installation.operator_metric(REFUSED_ROUTES, (n + 1) as f64).await);
     }
     // A server likewise.
-    let server = "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {name: s}\nspec: {streamableHttp: {url: \"https://kubernetes.default.svc/mcp\"}}\n";
-    installation.apply_in(&red, server).await.unwrap();
+    let url = "https://kubernetes.default.svc/mcp";
+    let server = format!(
+        "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {{name: s}}\nspec: {{streamableHttp: {{url: {url:?}}}}}\n"
+    );
+    installation.apply_in(&red, &server).await.unwrap();
+    refused(&installation, &red, "mcps/s", "spec.streamableHttp.url", url).await;
     assert!(installation.operator_metric(REFUSED_SERVERS, 1.0).await);
+}
+
+/// Waits until an object's own status says that it is refused because of an address, by field and address.
+async fn refused(installation: &Installation, namespace: &str, object: &str, field: &str, url: &str) {
+    let words =
+        format!("{field}: `{url}` leads to a private or cluster address, which the operator does not allow");
+    until(&format!("{object} is told why it is refused"), || async {
+        let get = ["get", object, "-n", namespace, "-o", "json"];
+        let found: Value = serde_json::from_str(&installation.cluster.kubectl(get).await.unwrap()).unwrap();
+        let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let told = |kind: &str| {
+            conditions.iter().any(|c| {
+                (&c["type"], &c["status"], &c["reason"]) == (&kind.into(), &"False".into(), &"Invalid".into())
+                    && c["message"].as_str().is_some_and(|message| message.contains(&words))
+            })
+        };
+        if told("Accepted") && told("Ready") { Ok(()) } else { Err(format!("{conditions:#?}")) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
