@@ -118,3 +118,24 @@ fn token(value: &HeaderValue) -> Option<&str> {
     };
     (!bare.is_empty()).then_some(bare)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixtures::{key, world};
+
+    #[test]
+    fn the_token_before_a_rotation_is_the_key_until_its_time_is_over() {
+        let mut rotated = key("new");
+        rotated.token_hashes.push(hash("old"));
+        rotated.previous_token = Some((hash("old"), 1_000));
+        let (snapshot, _) = world(vec![rotated], Vec::new());
+        let known = |token: &str, now| {
+            let headers = HeaderMap::from_iter([(names::API_KEY, HeaderValue::from_str(token).unwrap())]);
+            identify(&snapshot, &[], &headers, false, now).is_ok()
+        };
+        assert!(known("new", 999) && known("old", 999));
+        assert!(known("new", 1_000) && !known("old", 1_000), "its time is over");
+        assert!(!known("older", 999));
+    }
+}
