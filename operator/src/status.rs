@@ -117,18 +117,24 @@ const BATCH: usize = 50;
 impl Options {
     /// The usual rates.
     pub const USUAL: Options = Options { conditions: (50, 50), amounts: (10, 10) };
+
+    /// What conditions are taken from, and what amounts are.
+    fn buckets(self) -> (Bucket, Bucket) {
+        let bucket = |(rate, burst)| Bucket::new(rate, burst);
+        (bucket(self.conditions), bucket(self.amounts))
+    }
 }
 
 /// Writes statuses until `term` ends.
 pub async fn run(client: Client, options: Options, term: Term, teller: Teller, sources: Sources) {
-    let (urgent, later) = (options.conditions, options.amounts);
+    let (urgent, later) = options.buckets();
     let writer = Writer {
         client,
         term: term.clone(),
         teller,
         planner: Planner::default(),
-        urgent: Bucket::new(urgent.0, urgent.1),
-        later: Bucket::new(later.0, later.1),
+        urgent,
+        later,
         backoffs: HashMap::new(),
     };
     tokio::select! {

@@ -1,4 +1,5 @@
 use super::support::{Installation, key, until};
+use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 use tollgate_e2e::{
     cluster::Cluster,
@@ -7,7 +8,7 @@ use tollgate_e2e::{
 use tollgate_proto::{
     Kind,
     discovery::v1::{
-        DeltaDiscoveryRequest, NodeHealth, NodeReport, Rejection,
+        DeltaDiscoveryRequest, Node, NodeHealth, NodeReport, Rejection,
         aggregated_discovery_client::AggregatedDiscoveryClient, reports_client::ReportsClient,
     },
 };
@@ -26,7 +27,9 @@ async fn kubectl_tells_what_is_in_force_and_what_is_wrong() {
         &(here.route()
             + &good
             + &key("orphan", "parentRef: {name: nobody}")
-            + &key("idle", "disabled: true")),
+            + &key("idle", "disabled: true")
+            + "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {name: db}\n\
+               spec: {streamableHttp: {url: 'https://db.example.com/mcp'}}\n"),
     )
     .await;
     for object in ["vk/good", "proutes/main"] {
@@ -40,6 +43,7 @@ async fn kubectl_tells_what_is_in_force_and_what_is_wrong() {
     let said = here.wait_for("vk/orphan", "Ready", "False/ParentNotFound").await;
     assert!(said.contains("nobody"), "{said}");
     here.wait_for("vk/idle", "Ready", "False/Disabled").await;
+    here.wait_for("mcps/db", "Accepted", "True/Accepted").await;
 
     // Each change is about the generation it made, and `kubectl wait` can be relied upon.
     here.kubectl(&["patch", "vk/good", "--type=merge", "-p", r#"{"spec":{"limits":{"concurrent":3}}}"#])
@@ -59,6 +63,25 @@ async fn kubectl_tells_what_is_in_force_and_what_is_wrong() {
         if events.contains("ParentNotFound") { Ok(events) } else { Err(events) }
     });
     assert!(events.await.contains("virtualkey/orphan"));
+    one_field_manager(&here).await;
+}
+
+/// Every status is written by server-side apply, under one name: nobody else's fields are touched, and none of ours is left behind.
+async fn one_field_manager(here: &Installation<'_>) {
+    let all = here.kubectl(&["get", "tollgate", "-o", "json", "--show-managed-fields"]).await;
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let objects = all["items"].as_array().unwrap();
+    assert!(objects.len() >= 5, "{objects:#?}");
+    for object in objects {
+        let fields = object["metadata"]["managedFields"].as_array().unwrap();
+        let statuses: Vec<_> = fields.iter().filter(|f| !f["fieldsV1"]["f:status"].is_null()).collect();
+        let [status] = statuses.as_slice() else { panic!("{} managers: {fields:#?}", statuses.len()) };
+        for (field, value) in
+            [("manager", "tollgate-operator"), ("operation", "Apply"), ("subresource", "status")]
+        {
+            assert_eq!(status[field], value, "{status:#}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,11 +148,13 @@ async fn a_gateway_that_rejects_a_key_is_named_with_its_reason_whichever_operato
         }
     };
     assert!(said.contains("stubborn-0, stubborn-1: I do not like it"), "{said}");
+    assert!(!said.contains("gateway-0"), "it is believed who it says it is: {said}");
     here.wait_for("vk/a", "Ready", "False/Rejected").await;
     here.wait_for("vk/b", "Programmed", "True/Programmed").await;
 }
 
-/// A gateway that says of everything that it is in force, and of `refused` that it is rejected.
+/// A gateway that says of everything that it is in force, and of `refused` that it is rejected. It also says that it is another one:
+/// who it is, its token says.
 async fn stubborn(url: String, authority: String, token: String, refused: String) {
     let tls =
         ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authority)).domain_name("127.0.0.1");
@@ -142,7 +167,9 @@ async fn stubborn(url: String, authority: String, token: String, refused: String
     let mut request = Request::new(stream);
     request.metadata_mut().insert("authorization", bearer.parse().unwrap());
     let type_url = Kind::VirtualKey.type_url();
-    let first = DeltaDiscoveryRequest { type_url: type_url.clone(), ..Default::default() };
+    let node = Some(Node { id: "gateway-0".to_owned(), ..Default::default() });
+    let first =
+        DeltaDiscoveryRequest { type_url: type_url.clone(), node: node.clone(), ..Default::default() };
     subscribe.send(first).await.unwrap();
     let mut client = AggregatedDiscoveryClient::new(channel.clone());
     let mut responses = client.delta_resources(request).await.unwrap().into_inner();
@@ -172,6 +199,7 @@ async fn stubborn(url: String, authority: String, token: String, refused: String
             kept: String::new(),
         });
         let told = NodeReport {
+            node: node.clone(),
             in_force: in_force.collect(),
             rejected: rejected.collect(),
             health: Some(NodeHealth { ready: true, ..Default::default() }),

@@ -81,6 +81,14 @@ mod tests {
     }
 
     #[test]
+    fn amounts_are_ten_a_second_in_all() {
+        let ((_, mut bucket), start) = (crate::status::Options::USUAL.buckets(), Instant::now());
+        // As many as there may be, from a bucket that is full: 10 for each second, and the 10 that it began with.
+        let taken = (0..60_000).filter(|ms| bucket.take(start + Duration::from_millis(*ms)).is_ok());
+        assert_eq!(taken.count(), 60 * 10 + 9);
+    }
+
+    #[test]
     fn a_backoff_grows_and_has_an_end() {
         let (mut backoff, now) = (Backoff::default(), Instant::now());
         assert_eq!(backoff.wait(now), None);
