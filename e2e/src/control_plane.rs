@@ -319,10 +319,10 @@ fn operator(
         arguments.push("--allow-private-endpoints".to_owned());
     }
     arguments.extend(options.operator.iter().cloned());
-    let mut environment = options.environment.clone();
+    // As the chart sets it; what is set later counts.
+    let mut environment = vec![("MIMALLOC_PURGE_DELAY".to_owned(), "10".to_owned())];
+    environment.extend(options.environment.iter().cloned());
     environment.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
-    // As the chart sets it.
-    environment.push(("MIMALLOC_PURGE_DELAY".to_owned(), "10".to_owned()));
     let spec = Spec {
         name: format!("operator-{n}"),
         program: "tollgate-operator",

@@ -8,6 +8,7 @@
 //! - `outages`: the operator, the API server and gateways go and come back
 //! - `rotation`: certificates, authorities and sealing keys grow old
 //! - `scale`: hundreds of keys
+//! - `secrets`: what the operator has of Secrets
 
 #![allow(
     missing_docs,
@@ -23,5 +24,6 @@ mod delivery;
 mod outages;
 mod rotation;
 mod scale;
+mod secrets;
 mod support;
 mod tenancy;
