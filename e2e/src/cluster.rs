@@ -1,8 +1,9 @@
 //! A real Kubernetes API server for tests: etcd and kube-apiserver, built from source by `e2e/tools/install cluster`.
 //!
 //! There are no controllers here (no node, no garbage collection, namespaces never finish to be deleted): what a test needs
-//! of them it does itself. With `KUBECONFIG` set, that cluster is used and nothing is built or started; give each test a
-//! [`Cluster::namespace`] of its own, so that it works there too.
+//! of them it does itself. With `KUBECONFIG` set, that cluster is used and stays; give each test a [`Cluster::namespace`] of its own,
+//! so that it works there too. Tests that need the audit log, stop the API server or loosen the definitions have an own one all the
+//! same.
 //!
 //! Everything ends with the test process, however that ends. `TOLLGATE_KEEP=1` keeps the folder with the logs.
 //!
@@ -59,26 +60,45 @@ const SHOWN: usize = 20;
 impl Cluster {
     /// Starts etcd and an API server on free ports (about 2 s), or connects to the cluster of `KUBECONFIG`.
     pub async fn start() -> anyhow::Result<Self> {
-        let folder = Folder::new()?;
-        if let Some(kubeconfig) = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()) {
-            let kubectl = tools::on_path("kubectl").context("KUBECONFIG is set, but there is no kubectl")?;
-            return Ok(Cluster { kubeconfig: kubeconfig.into(), kubectl, own: None, folder });
+        match given() {
+            Some(kubeconfig) => Self::of(kubeconfig),
+            None => Self::start_own().await,
         }
+    }
+
+    /// Starts an own one whatever `KUBECONFIG` says: for tests that stop the API server, take the definitions away, or loosen them.
+    pub async fn start_own() -> anyhow::Result<Self> {
+        let folder = Folder::new()?;
         let programs = tools::install("cluster").await?;
         let own = ControlPlane::start(&programs, folder.path(), &Form::bare()).await?;
         let kubectl = tools::on_path("kubectl").unwrap_or_else(|| programs.join("kubectl"));
         Ok(Cluster { kubeconfig: own.kubeconfig(), kubectl, own: Some(own), folder })
     }
 
+    /// A cluster that is there already, and stays.
+    fn of(kubeconfig: PathBuf) -> anyhow::Result<Self> {
+        let kubectl = tools::on_path("kubectl").context("KUBECONFIG is set, but there is no kubectl")?;
+        Ok(Cluster { kubeconfig, kubectl, own: None, folder: Folder::new()? })
+    }
+
     /// The one cluster of this test process, with the CRDs installed. Tests that stop the API server start their own.
     pub async fn shared() -> anyhow::Result<&'static Self> {
         static SHARED: OnceCell<Cluster> = OnceCell::const_new();
-        let start = async {
-            let cluster = Self::start().await?;
-            cluster.install_crds().await?;
-            anyhow::Ok(cluster)
-        };
-        SHARED.get_or_try_init(|| start).await
+        SHARED.get_or_try_init(|| with_crds(Self::start())).await
+    }
+
+    /// The same for tests that read the audit log, which only an own one has.
+    pub async fn shared_own() -> anyhow::Result<&'static Self> {
+        static OWN: OnceCell<Cluster> = OnceCell::const_new();
+        match given() {
+            Some(_) => OWN.get_or_try_init(|| with_crds(Self::start_own())).await,
+            None => Self::shared().await,
+        }
+    }
+
+    /// Whether it was started here, and ends with this process.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// A client with all rights, of the runtime that calls this.
@@ -94,6 +114,11 @@ impl Cluster {
     /// A folder that lives as long as this.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The program.
+    pub fn kubectl_program(&self) -> &Path {
+        &self.kubectl
     }
 
     /// Runs kubectl with all rights and answers what it printed; its error output is the error.
@@ -193,6 +218,17 @@ impl Drop for Cluster {
             self.folder.keep();
         }
     }
+}
+
+/// The file of `KUBECONFIG`.
+fn given() -> Option<PathBuf> {
+    std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()).map(Into::into)
+}
+
+async fn with_crds(start: impl Future<Output = anyhow::Result<Cluster>>) -> anyhow::Result<Cluster> {
+    let cluster = start.await?;
+    cluster.install_crds().await?;
+    Ok(cluster)
 }
 
 /// A client of a kubeconfig's current context.

@@ -137,7 +137,7 @@ async fn an_upgrade_does_not_touch_what_the_leader_wrote_into_the_webhook() {
 
 #[tokio::test]
 async fn definitions_stay_when_their_chart_goes() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::start_own().await.unwrap();
     let crds = "charts/tollgate-crds -n default";
     helm(&cluster, &format!("install tollgate-crds {crds}"), &[]).await.unwrap();
     helm(&cluster, &format!("upgrade tollgate-crds {crds}"), &[]).await.unwrap();

@@ -72,7 +72,7 @@ async fn a_pods_token_names_the_pod_and_dies_with_it() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn nothing_is_allowed_that_no_role_grants() -> anyhow::Result<()> {
-    let cluster = Cluster::shared().await?;
+    let cluster = Cluster::shared_own().await?;
     let namespace = cluster.namespace("rbac").await?;
     let client = cluster.client_for(&namespace, "operator").await?;
     let secrets = Api::<Secret>::namespaced(client, &namespace);

@@ -83,7 +83,7 @@ async fn said(here: &Installation<'_>, code: i32, words: &str) -> Said {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_installation_is_green_and_a_broken_one_says_what_is_broken() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::start_own().await.unwrap();
     cluster.install_crds().await.unwrap();
     let namespace = cluster.namespace("tollgate").await.unwrap();
     let webhook = format!("tollgate-{namespace}-operator");

@@ -57,7 +57,7 @@ async fn get_tells_what_is_there_and_what_stands_in_its_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_definitions_or_a_cluster_it_says_so() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::start_own().await.unwrap();
     let bare = plugin(&cluster, cluster.kubeconfig(), &[], &["get"]).await;
     assert_eq!(bare.code, 2);
     assert!(bare.error.contains("Tollgate's definitions are not installed"), "{}", bare.error);
@@ -94,7 +94,7 @@ async fn relax(cluster: &Cluster, kind: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_decoded_hides_no_other() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::start_own().await.unwrap();
     cluster.install_crds().await.unwrap();
     let namespace = cluster.namespace("team").await.unwrap();
     let apply = ["apply", "--validate=false", "--namespace", &namespace, "-f", "-"];

@@ -62,7 +62,7 @@ const TOKEN: &str = "good-0123456789abcdef0123456789abcdef";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_cannot_be_decoded_says_which_field_it_is_and_harms_no_other() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::start_own().await.unwrap();
     cluster.install_crds().await.unwrap();
     let mut here = Installation::start(&cluster, 1, 1).await;
     let secret =
