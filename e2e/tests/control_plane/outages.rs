@@ -4,7 +4,7 @@ use crate::support::{Installation, ask, key, route, token, until};
 use tollgate_e2e::{
     client::Http,
     cluster::Cluster,
-    control_plane::{ControlPlane, Options, chart},
+    control_plane::{AUDIENCE, ControlPlane, Options, chart},
     provider::Provider,
 };
 
@@ -63,12 +63,25 @@ async fn one_of_two_operators_is_enough() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_away_takes_nothing_away() {
     // A cluster of its own: the others need theirs.
-    let cluster = Box::leak(Box::new(Cluster::start().await.unwrap()));
+    let cluster = Box::leak(Box::new(Cluster::start_own().await.unwrap()));
     cluster.install_crds().await.unwrap();
     let installation = Installation::start_on(cluster, Options { gateways: 1, ..Options::default() }).await;
     installation.basics().await;
+    // A workload's key, which the gateway has; nobody has shown it a ServiceAccount's token yet.
+    let workload = key("devbox", "serviceAccounts: [{name: devbox}], models: {allow: [main/*]}");
+    installation.apply(&workload).await;
+    installation.every_gateway("devbox", MODEL, 200).await;
+    let namespace = installation.plane.namespace();
+    let shown = cluster.token(namespace, "devbox", AUDIENCE).await.unwrap();
+    let wrong = cluster.token(namespace, "devbox", "other").await.unwrap();
+
     installation.cluster.stop_api_server().unwrap();
     installation.every_gateway("k", MODEL, 200).await;
+    // The keys that it is verified with were pushed: the API server is not asked.
+    let gateway = installation.plane.gateway(0).unwrap();
+    gateway.message(&shown, &ask(MODEL)).await.unwrap().expect(200).unwrap();
+    let refused = gateway.message(&wrong, &ask(MODEL)).await.unwrap().expect(401).unwrap();
+    assert!(refused.text().contains("audience"), "{}", refused.text());
     installation.cluster.start_api_server().await.unwrap();
     installation.apply(&key("after", "models: {allow: [main/*]}")).await;
     installation.every_gateway("after", MODEL, 200).await;

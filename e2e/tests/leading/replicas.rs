@@ -3,7 +3,11 @@ use super::{
     writers::Writes,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    time::{Duration, Instant},
+};
 use tollgate_e2e::cluster::Cluster;
 
 const KEYS: usize = 20;
@@ -34,12 +38,62 @@ fn signal(pid: u32, name: &str) {
 /// to be sure of its gateways and to look at everything.
 const QUIET: Duration = Duration::from_secs(12);
 
+/// What nobody changes, and its resource versions: a status that flaps is written twice, and changes one, though it says the same
+/// again afterwards.
+struct Still {
+    versions: Vec<(&'static str, String)>,
+    since: Instant,
+}
+
+/// For how long what nobody changes must stay as it is: longer than a gateway may lag until its status says so.
+const FLAP: Duration = Duration::from_secs(40);
+
+impl Still {
+    const OBJECTS: [&str; 3] = ["vk/still", "proutes/main", "mcps/still"];
+
+    fn manifests(here: &Installation<'_>) -> String {
+        here.route()
+            + &key("still", "limits: {concurrent: 1}")
+            + "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {name: still}\n\
+               spec: {streamableHttp: {url: 'https://db.example.com/mcp'}}\n---\n"
+    }
+
+    async fn versions(here: &Installation<'_>) -> Vec<(&'static str, String)> {
+        let mut all = Vec::new();
+        for object in Self::OBJECTS {
+            all.push((object, here.get(object).await["metadata"]["resourceVersion"].to_string()));
+        }
+        all
+    }
+
+    /// As they are now, when all gateways have them.
+    async fn begin(here: &Installation<'_>) -> Self {
+        for object in Self::OBJECTS {
+            here.wait_for(object, "Programmed", "True/Programmed").await;
+        }
+        here.wait_for("vk/still", "Ready", "True/Ready").await;
+        Still { versions: Self::versions(here).await, since: Instant::now() }
+    }
+
+    /// What was to be survived is over: the time counts from now.
+    fn again(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Nothing was written of them, and is not until the time is over; most of it has gone by while other things were looked at.
+    async fn end(self, here: &Installation<'_>) {
+        tokio::time::sleep(FLAP.saturating_sub(self.since.elapsed())).await;
+        assert_eq!(Self::versions(here).await, self.versions, "a status flapped");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_writes_and_when_it_is_killed_the_other_does_without_touching_what_is_right() {
-    let cluster = Cluster::shared().await.unwrap();
+    let cluster = Cluster::shared_own().await.unwrap();
     let mut here = Installation::start(cluster, 2, 2).await;
-    here.apply(&keys(1)).await;
+    here.apply(&(keys(1) + &Still::manifests(&here))).await;
     all_ready(&here).await;
+    let mut still = Still::begin(&here).await;
     let leader = here.leader(&[0, 1]).await;
     let other = 1 - leader;
     assert!(here.logged(leader, WRITES) >= KEYS);
@@ -53,6 +107,7 @@ async fn one_writes_and_when_it_is_killed_the_other_does_without_touching_what_i
     let before = versions(&here).await;
     here.plane.operator_mut(leader).unwrap().kill9().await.unwrap();
     assert_eq!(here.leader(&[other]).await, other);
+    still.again();
     tokio::time::sleep(QUIET).await;
     assert_eq!(versions(&here).await, before, "a new leader that finds everything right writes nothing");
     here.apply(&keys(2)).await;
@@ -65,6 +120,7 @@ async fn one_writes_and_when_it_is_killed_the_other_does_without_touching_what_i
     tokio::time::sleep(QUIET).await;
     assert_eq!(versions(&here).await, before);
     assert_eq!((here.logged(leader, WRITES), here.leader(&[0, 1]).await), (written, other));
+    still.end(&here).await;
     let writes = Writes::of(&here);
     let counts = writes.no_second_writer();
     assert!(counts.len() == 2 && counts.values().all(|count| *count >= KEYS), "{counts:?}");
@@ -73,7 +129,7 @@ async fn one_writes_and_when_it_is_killed_the_other_does_without_touching_what_i
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_was_paused_does_not_write_when_it_wakes() {
-    let cluster = Cluster::shared().await.unwrap();
+    let cluster = Cluster::shared_own().await.unwrap();
     let here = Installation::start(cluster, 2, 1).await;
     here.apply(&keys(1)).await;
     all_ready(&here).await;
@@ -108,7 +164,7 @@ async fn a_leader_that_was_paused_does_not_write_when_it_wakes() {
 /// wakes, or came in while it still led.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_paused_in_the_middle_of_its_writes_is_not_a_second_writer() {
-    let cluster = Cluster::shared().await.unwrap();
+    let cluster = Cluster::shared_own().await.unwrap();
     let here = Installation::start(cluster, 2, 1).await;
     here.apply(&keys(1)).await;
     all_ready(&here).await;
@@ -145,13 +201,15 @@ async fn a_leader_that_is_paused_in_the_middle_of_its_writes_is_not_a_second_wri
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orderly_end_hands_over_at_once_and_an_api_server_that_was_away_changes_nothing() {
-    let cluster = Cluster::start().await.unwrap();
+    let cluster = Cluster::start_own().await.unwrap();
     cluster.install_crds().await.unwrap();
     let mut here = Installation::start(&cluster, 2, 2).await;
-    here.apply(&keys(1)).await;
+    here.apply(&(keys(1) + &Still::manifests(&here))).await;
     all_ready(&here).await;
+    let mut still = Still::begin(&here).await;
     let before = versions(&here).await;
     cluster.restart_api_server().await.unwrap();
+    still.again();
     tokio::time::sleep(QUIET).await;
     assert_eq!(versions(&here).await, before);
     here.apply(&keys(2)).await;
@@ -166,5 +224,6 @@ async fn an_orderly_end_hands_over_at_once_and_an_api_server_that_was_away_chang
     assert_eq!(versions(&here).await, before);
     here.apply(&keys(3)).await;
     all_ready(&here).await;
+    still.end(&here).await;
     assert_eq!(Writes::of(&here).no_second_writer().len(), 2);
 }
