@@ -64,6 +64,9 @@ struct Lines {
     all: Vec<String>,
     /// Errors and panics: kept also when there are too many lines.
     alarms: Vec<String>,
+    /// What every line is searched for, and the lines that have it: those too that are one too many.
+    sought: Vec<String>,
+    found: Vec<String>,
 }
 
 /// The most lines that are kept.
@@ -285,6 +288,9 @@ impl Log {
                 if is_alarm(&line) && lines.alarms.len() < MAX_LINES {
                     lines.alarms.push(line.clone());
                 }
+                if lines.sought.iter().any(|part| line.contains(part)) && lines.found.len() < MAX_LINES {
+                    lines.found.push(line.clone());
+                }
                 if lines.all.len() < MAX_LINES {
                     lines.all.push(line);
                 }
@@ -305,6 +311,23 @@ impl Log {
     /// The lines from `from` on that tell of errors and panics, and of nothing else.
     pub fn alarms(&self, from: usize) -> Vec<String> {
         self.0.lock().alarms.get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// Searches for this, in what there is and in every line that comes: [`Self::found`].
+    pub fn seek(&self, parts: &[String]) {
+        let mut lines = self.0.lock();
+        let lines = &mut *lines;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            if !lines.sought.contains(part) {
+                lines.found.extend(lines.all.iter().filter(|line| line.contains(part)).cloned());
+                lines.sought.push(part.clone());
+            }
+        }
+    }
+
+    /// The lines with something that was sought, some of them twice.
+    pub fn found(&self) -> Vec<String> {
+        self.0.lock().found.clone()
     }
 
     fn find_url(&self) -> Option<String> {

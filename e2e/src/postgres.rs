@@ -104,6 +104,15 @@ impl Postgres {
         self.port
     }
 
+    /// What it logged so far.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn log(&self) -> Result<String, String> {
+        let log = std::fs::read(self.dir.join("log")).map_err(|e| format!("the log: {e}"))?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
     /// What psql prints for statements: rows as lines, columns divided by `|`.
     ///
     /// # Errors

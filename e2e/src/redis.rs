@@ -87,6 +87,14 @@ impl Redis {
         self.child.as_ref().map(Child::id)
     }
 
+    /// What it logged so far.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn log(&self) -> anyhow::Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(self.dir.path().join("log"))?).into_owned())
+    }
+
     /// A command in one line, and the beginning of its answer as it comes.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 //! - [`faults`]: what is done to it; [`settle`]: when all is well again
 //! - [`judge`]: what each fault explains, and what nothing does
 //! - [`watch`]: budgets while it runs; [`account`]: every number at the end
-//! - [`logs`]: what the programs say; [`measure`]: their memory; [`report`]: the page
+//! - [`logs`]: what the programs say; [`secrets`]: what nobody may say; [`measure`]: memory; [`report`]: the page
 //! - [`random`]: what a seed deals
 
 pub mod account;
@@ -23,6 +23,7 @@ pub mod logs;
 pub mod measure;
 pub mod random;
 pub mod report;
+pub mod secrets;
 pub mod settle;
 pub mod stage;
 pub mod turn;
@@ -68,6 +69,8 @@ pub struct Outcome {
     pub judge: Arc<Judge>,
     /// The money, when it could be counted.
     pub account: Option<Account>,
+    /// How many bytes were searched for secrets, when they could be.
+    pub searched: Option<usize>,
     /// What the programs take.
     pub memory: Memory,
     /// From the first client to the last.
@@ -114,6 +117,13 @@ pub async fn run(plan: Plan) -> anyhow::Result<Outcome> {
         }
     };
     logs::check(&mut stage, None);
+    let searched = match secrets::check(&stage).await {
+        Ok(searched) => Some(searched),
+        Err(error) => {
+            judge.finding(&format!("secrets cannot be searched for: {error:#}"));
+            None
+        }
+    };
     memory.take(&stage, began.elapsed());
     if plan.length.is_some() {
         memory.judge(&judge, took);
@@ -122,7 +132,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<Outcome> {
     if !findings.is_empty() {
         logs::keep(&stage);
     }
-    Ok(Outcome { plan, findings, rows, judge, account, memory, took })
+    Ok(Outcome { plan, findings, rows, judge, account, searched, memory, took })
 }
 
 /// Deals faults until the time is over, or each of them once.

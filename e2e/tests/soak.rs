@@ -10,6 +10,7 @@ async fn nothing_is_lost_and_nobody_is_refused_without_a_reason_while_parts_fail
         Fault::RedisKill,
         Fault::PostgresStop,
         Fault::LeaderKill,
+        Fault::ApiServer,
         Fault::ProviderReset,
         Fault::KeyRevoke,
     ];

@@ -258,7 +258,8 @@ fn turns(
     let (turns, phases) = (judge.turns(), judge.phases());
     account.beyond = same_cost(judge, &records, charged, &turns);
     account.requests = turns.len() as u64;
-    let mut known = HashSet::new();
+    let waited = judge.all_waited();
+    let mut known: HashSet<&str> = waited.iter().map(String::as_str).collect();
     for turn in turns.iter().filter(|turn| turn.kind.is_model()) {
         let Some(id) = &turn.id else { continue };
         known.insert(id.as_str());

@@ -3,14 +3,14 @@
 use super::{
     clients::probe,
     judge::REVOCATION,
-    keys::{CHANGED, LIMITS, REVOKED, ROTATED},
+    keys::{CHANGED, KEYS, LIMITS, REVOKED, ROTATED},
     random::Random,
-    stage::{GATEWAYS, OPERATORS, Stage},
-    turn::Kind,
+    stage::{GATEWAYS, OPERATORS, Stage, server_options},
+    turn::{At, Kind, Running, Turn},
 };
 use crate::{
     client::{Http, eventually},
-    mcp_server::{self, McpServer},
+    mcp_server::McpServer,
     provider::{Reply, Rule},
 };
 use anyhow::{Context, ensure};
@@ -18,7 +18,7 @@ use std::{
     net::TcpListener,
     time::{Duration, Instant},
 };
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -307,8 +307,7 @@ async fn mcp(stage: &mut Stage, target: Target, stand: Duration) -> anyhow::Resu
         || async move { Ok(TcpListener::bind(listen).ok().map(drop)) },
     )
     .await?;
-    let options = mcp_server::Options { listen, ..mcp_server::Options::named("db") };
-    stage.server = Some(McpServer::with(options).await?);
+    stage.server = Some(McpServer::with(server_options(listen)).await?);
     Ok(())
 }
 
@@ -334,21 +333,52 @@ async fn budget(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No gateway answers it after five seconds, nor for as long as it is revoked; then all do.
+/// Its running streams end, and no gateway answers it after five seconds nor for as long as it is revoked; then all do.
 async fn revoke(stage: &mut Stage, stand: Duration) -> anyhow::Result<()> {
+    let mut running = streams(stage).await?;
+    let began = Instant::now();
     stage.patch(REVOKED, "{\"disabled\": true}").await?;
     let judge = stage.world.judge.clone();
     if judge.is_timed() {
-        judge.revoke(Some(Instant::now() + REVOCATION));
+        let by = Instant::now() + REVOCATION;
+        judge.revoke(Some(by));
+        judge.ends_by(by);
         sleep(REVOCATION + stand).await;
     } else {
         answers(stage, REVOKED, stage.world.token(REVOKED), 403).await?;
         judge.revoke(Some(Instant::now()));
         sleep(stand).await;
     }
+    // Before the key is allowed again: what ends them is that it is not.
+    while let Some(turn) = running.join_next().await {
+        let turn = turn?;
+        if turn.ended < began {
+            judge.finding(&format!("{turn}: before its key was revoked"));
+        }
+        judge.ended_after(turn.ended.duration_since(began));
+        judge.ended(turn, true);
+    }
     judge.revoke(None);
     stage.patch(REVOKED, "{\"disabled\": null}").await?;
     answers(stage, REVOKED, stage.world.token(REVOKED), 200).await
+}
+
+/// A long stream of the key at every gateway, each of them begun.
+async fn streams(stage: &Stage) -> anyhow::Result<JoinSet<Turn>> {
+    let (http, world) = (&Http::new(), &stage.world);
+    let key = KEYS.iter().find(|key| key.name == REVOKED).context("the key that is revoked")?;
+    let token = &world.token(REVOKED);
+    let mut running = JoinSet::new();
+    for gateway in 0..GATEWAYS {
+        let what = format!("gateway {gateway} streams to {REVOKED}");
+        let stream = eventually(&what, || async move {
+            let at = At { http, gateway, url: world.gateway(gateway), key, token };
+            let opened = Running::open(at, &mut Random::new(gateway as u64)).await;
+            Ok(opened.map_err(|turn| world.judge.ended(turn, true)).ok())
+        });
+        running.spawn(stream.await?.end());
+    }
+    Ok(running)
 }
 
 /// The new token works at every gateway, the old one soon at none.
@@ -360,7 +390,7 @@ async fn rotate(stage: &mut Stage) -> anyhow::Result<()> {
         ["annotate", "virtualkey", ROTATED, "--overwrite", "tollgate.dev/rotation-overlap=0s", &value];
     stage.kubectl(&annotate).await?;
     let token = stage.token_but(Some(&old)).await?;
-    stage.world.rotate(ROTATED, token.clone());
+    stage.rotate(ROTATED, token.clone());
     answers(stage, ROTATED, token, 200).await?;
     answers(stage, ROTATED, old, 401).await
 }
@@ -371,11 +401,13 @@ async fn answers(stage: &Stage, key: &str, token: String, status: u16) -> anyhow
     stage
         .every_gateway(&format!("the token of {key} is answered {status}"), |gateway, http| {
             let url = format!("{}/v1/models", world.gateway(gateway));
-            let token = token.clone();
+            let (world, token) = (world.clone(), token.clone());
             async move {
                 let headers = [("x-api-key", token.as_str())];
                 let answer = http.call(http::Method::GET, &url, &headers, bytes::Bytes::new()).await;
-                Ok(answer.context("no answer")?.status == status)
+                let answer = answer.context("no answer")?;
+                world.judge.waited(answer.header("x-request-id").unwrap_or_default());
+                Ok(answer.status == status)
             }
         })
         .await

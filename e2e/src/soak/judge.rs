@@ -3,16 +3,16 @@
 use super::{
     faults::{Fault, Target},
     keys::{CHANGED, REVOKED, ROTATED},
-    turn::{End, Turn},
+    turn::{End, Kind, Turn},
 };
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// How long a revoked key may still be answered: what is promised.
+/// How long a revoked key may still be answered, and a stream of it run on: what is promised.
 pub const REVOCATION: Duration = Duration::from_secs(5);
 /// The most findings that are told.
 const MOST: usize = 200;
@@ -38,6 +38,12 @@ struct Inner {
     by_gateway: BTreeMap<usize, u64>,
     /// Since when a key must not be answered any more.
     revoked: Option<Instant>,
+    /// By when the streams of each revocation must have ended.
+    ends_by: Vec<Instant>,
+    /// How long after kubectl began to revoke their key streams ended.
+    ended_after: Vec<Duration>,
+    /// The ids of requests of this run's own that only wait for something.
+    waited: HashSet<String>,
 }
 
 /// A fault, from before it begins until all is well again.
@@ -122,6 +128,33 @@ impl Judge {
         self.inner.lock().revoked = since;
     }
 
+    /// A request that only waited for something: whoever is turned away has a record too.
+    pub fn waited(&self, id: &str) {
+        self.inner.lock().waited.insert(id.to_owned());
+    }
+
+    /// See [`Self::waited`].
+    pub fn all_waited(&self) -> HashSet<String> {
+        self.inner.lock().waited.clone()
+    }
+
+    /// By when streams of the revoked key that are running must have ended, whatever comes then.
+    pub fn ends_by(&self, by: Instant) {
+        self.inner.lock().ends_by.push(by);
+    }
+
+    /// A stream has ended so long after its revocation began.
+    pub fn ended_after(&self, took: Duration) {
+        self.inner.lock().ended_after.push(took);
+    }
+
+    /// See [`Self::ended_after`]; the shortest first.
+    pub fn all_ended_after(&self) -> Vec<Duration> {
+        let mut all = self.inner.lock().ended_after.clone();
+        all.sort();
+        all
+    }
+
     /// How all requests ended.
     pub fn turns(&self) -> Vec<Turn> {
         self.inner.lock().turns.clone()
@@ -149,7 +182,7 @@ impl Judge {
             } else if late && turn.key == REVOKED && turn.end == End::Answered {
                 Some("it was revoked long before".to_owned())
             } else {
-                unexplained(&turn, &over)
+                ran_on(&turn, &inner.ends_by).or_else(|| unexplained(&turn, &over))
             };
             inner.turns.push(turn.clone());
             why
@@ -158,6 +191,17 @@ impl Judge {
             self.finding(&format!("{turn}: {why}"));
         }
     }
+}
+
+/// Whether it is a stream that went on after its key was revoked.
+fn ran_on(turn: &Turn, ends_by: &[Instant]) -> Option<String> {
+    if turn.kind == Kind::Long && turn.end == End::Answered {
+        return Some("its key was revoked in its middle".to_owned());
+    }
+    let by = ends_by.iter().find(|by| turn.began < **by && turn.ended > **by)?;
+    let over = turn.ended.duration_since(*by).as_secs_f64();
+    let late = turn.key == REVOKED && turn.end.had_begun();
+    late.then(|| format!("{over:.2} s later than a revoked key's may"))
 }
 
 /// Why nothing that is going on explains how a request ended.
@@ -232,5 +276,38 @@ fn explains(target: Target, turn: &Turn) -> bool {
         }
         (End::Refused { status: 402 | 429, .. }, Fault::BudgetChange) => turn.key == CHANGED,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::soak::keys::STEADY;
+
+    fn ended(kind: Kind, key: &'static str, times: [u64; 2], end: End) -> Turn {
+        let [began, ended] = times.map(at);
+        let (tight, allow, gateway, id, cost) = (false, false, 0, None, 0);
+        Turn { kind, key, tight, allow, gateway, began, ended, id, cost, end }
+    }
+
+    fn at(seconds: u64) -> Instant {
+        static ZERO: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        *ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_stream_that_runs_on_after_a_revocation_is_found() {
+        let by = [at(15)];
+        let found = |turn: Turn| ran_on(&turn, &by).is_some();
+        let broken = || End::ErrorEvent("revoked".to_owned());
+        assert!(found(ended(Kind::Long, REVOKED, [5, 16], broken())), "cut, but too late");
+        assert!(found(ended(Kind::Slow, REVOKED, [12, 16], End::Answered)));
+        assert!(found(ended(Kind::Slow, REVOKED, [5, 100], End::HungUp)), "also when it was allowed again");
+        assert!(found(ended(Kind::Long, REVOKED, [5, 14], End::Answered)), "it takes minutes by itself");
+        assert!(!found(ended(Kind::Long, REVOKED, [5, 14], broken())));
+        assert!(!found(ended(Kind::Slow, REVOKED, [20, 24], End::Answered)), "allowed again");
+        assert!(!found(ended(Kind::Slow, STEADY, [5, 16], End::Answered)), "another key");
+        let refused = End::Refused { status: 403, retry_after: false, words: String::new() };
+        assert!(!found(ended(Kind::Slow, REVOKED, [14, 16], refused)), "nothing ran");
     }
 }

@@ -33,6 +33,8 @@ pub const ROTATED: &str = "rotated";
 pub const CHANGED: &str = "changed";
 /// Who reads all records and the audit.
 pub const AUDITOR: &str = "auditor";
+/// What the MCP server wants after `Bearer`.
+pub const MCP_TOKEN: &str = "mcp-credential-89abcdef0123456789abcdef01234567";
 /// The model of the route with two backends, and what a token of it costs in nano-USD.
 pub const MAIN: Model = Model { name: "main/claude-sonnet-4-5", input: 3_000, output: 15_000 };
 /// The model of the route that speaks Chat Completions.
@@ -142,6 +144,7 @@ pub fn manifests(providers: [&str; 2], server: &str) -> String {
         )
     };
     out += &secret("provider", "apiKey", DEFAULT_KEY);
+    out += &secret("db", "header", &format!("Bearer {MCP_TOKEN}"));
     let rest = "retry: {attempts: 1}, health: {consecutiveFailures: 5, ejectFor: 2s}, timeouts: {connect: 2s, firstByte: 20s, idle: 5s}";
     let credentials = "credentials: {secretRef: {name: provider, key: apiKey}}";
     let [a, b] = providers;
@@ -164,7 +167,7 @@ pub fn manifests(providers: [&str; 2], server: &str) -> String {
     line(
         &mut out,
         format_args!(
-            "{}spec: {{streamableHttp: {{url: {server:?}}}, timeouts: {{connect: 2s, list: 5s, call: 10s}}}}\n---",
+            "{}spec: {{streamableHttp: {{url: {server:?}}}, auth: {{header: {{name: Authorization, secretRef: {{name: db, key: header}}}}}}, timeouts: {{connect: 2s, list: 5s, call: 10s}}}}\n---",
             head("McpServer", "db")
         ),
     );

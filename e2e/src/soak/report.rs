@@ -40,7 +40,9 @@ impl Outcome {
         }
         self.faults(&mut out);
         self.ends(&mut out);
+        self.revocations(&mut out);
         self.money(&mut out);
+        self.secrets(&mut out);
         self.memory(&mut out);
         out
     }
@@ -90,6 +92,22 @@ impl Outcome {
         }
     }
 
+    fn revocations(&self, out: &mut String) {
+        let took = self.judge.all_ended_after();
+        let Some(worst) = took.last() else { return };
+        let median = took.get(took.len() / 2).copied().unwrap_or_default();
+        line(
+            out,
+            format_args!(
+                "\n{} streams were running as their key was revoked; from kubectl's start until they ended: median {:.2} s, worst {:.2} s (aim: 5 s{}).",
+                took.len(),
+                median.as_secs_f64(),
+                worst.as_secs_f64(),
+                if self.judge.is_timed() { "; later is a finding" } else { "" },
+            ),
+        );
+    }
+
     fn money(&self, out: &mut String) {
         let Some(a) = &self.account else { return };
         line(
@@ -116,6 +134,19 @@ impl Outcome {
                 a.records,
                 a.lost.0,
                 a.lost.1 as f64 / 1e9,
+            ),
+        );
+    }
+
+    fn secrets(&self, out: &mut String) {
+        let Some(bytes) = self.searched else { return };
+        line(
+            out,
+            format_args!(
+                "\nEvery token that a key had, the provider's key and the MCP server's credential, as they are and in base64, were searched for \
+                 in each line that a program logged, in the logs of Redis, PostgreSQL and the API server, in every object and Event but Secrets (where \
+                 the same search finds them), in metrics, records and error answers: {} kB beside our programs' own logs.",
+                bytes / 1000
             ),
         );
     }

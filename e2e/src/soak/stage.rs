@@ -2,14 +2,14 @@
 
 use super::{
     judge::Judge,
-    keys::{self, AUDITOR, ROTATED},
-    watch,
+    keys::{self, AUDITOR, MCP_TOKEN, ROTATED},
+    secrets, watch,
 };
 use crate::{
     client::{Http, eventually},
     cluster::Cluster,
     control_plane::{ControlPlane, Options, process::Process},
-    mcp_server::McpServer,
+    mcp_server::{self, McpServer},
     postgres::Postgres,
     provider::Provider,
     redis::{DURABLE, Redis},
@@ -73,6 +73,7 @@ pub struct World {
     /// No more requests.
     pub stop: AtomicBool,
     tokens: Mutex<BTreeMap<String, String>>,
+    past: Mutex<Vec<(String, String)>>,
 }
 
 // === impl World ===
@@ -85,7 +86,14 @@ impl World {
 
     /// Everybody uses another token from now on.
     pub fn rotate(&self, key: &str, token: String) {
-        self.tokens.lock().insert(key.to_owned(), token);
+        if let Some(old) = self.tokens.lock().insert(key.to_owned(), token) {
+            self.past.lock().push((key.to_owned(), old));
+        }
+    }
+
+    /// Tokens that keys had before, with their names.
+    pub fn past_tokens(&self) -> Vec<(String, String)> {
+        self.past.lock().clone()
     }
 
     /// A gateway's address.
@@ -102,7 +110,7 @@ impl Stage {
         let redis = Redis::start(&DURABLE)?;
         let postgres = tokio::task::spawn_blocking(Postgres::start).await?.map_err(anyhow::Error::msg)?;
         let providers = [Provider::start().await?, Provider::start().await?];
-        let server = McpServer::start("db").await?;
+        let server = McpServer::with(server_options(([127, 0, 0, 1], 0).into())).await?;
         let cluster = Cluster::start().await?;
         cluster.install_crds().await?;
         let namespace = cluster.namespace("soak").await?;
@@ -126,8 +134,8 @@ impl Stage {
         };
         let plane = ControlPlane::start_in(&cluster, &namespace, options).await?;
         let gateways = plane.gateways().map(|gateway| gateway.url().to_owned()).collect();
-        let (stop, tokens) = (AtomicBool::new(false), Mutex::default());
-        let world = Arc::new(World { gateways, judge, stop, tokens });
+        let (stop, tokens, past) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        let world = Arc::new(World { gateways, judge, stop, tokens, past });
         let watch = tokio::spawn(watch::budgets(world.clone()));
         let server_at = server.url().trim_start_matches("http://").trim_end_matches("/mcp").parse()?;
         let mut stage = Stage {
@@ -155,8 +163,14 @@ impl Stage {
         let apply = ["apply", "--namespace", self.plane.namespace(), "-f", "-"];
         self.cluster.kubectl_as(self.cluster.kubeconfig(), apply, &all).await?;
         let token = self.token_but(None).await?;
-        self.world.rotate(ROTATED, token);
+        self.rotate(ROTATED, token);
         Ok(())
+    }
+
+    /// Everybody uses another token from now on, and nobody may tell it.
+    pub fn rotate(&self, key: &str, token: String) {
+        self.world.rotate(key, token);
+        secrets::seek(self);
     }
 
     /// The token of the key that rotates, as soon as it is another than this one.
@@ -227,6 +241,12 @@ impl Stage {
     pub fn rows(&self, sql: &str) -> anyhow::Result<String> {
         tokio::task::block_in_place(|| self.postgres.psql(sql)).map_err(anyhow::Error::msg)
     }
+}
+
+/// The MCP server, at an address.
+pub fn server_options(listen: SocketAddr) -> mcp_server::Options {
+    let authorization = Some(format!("Bearer {MCP_TOKEN}"));
+    mcp_server::Options { listen, authorization, ..mcp_server::Options::named("db") }
 }
 
 impl Drop for Stage {

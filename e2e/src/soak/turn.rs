@@ -25,6 +25,8 @@ pub enum Kind {
     Stream,
     /// One that takes seconds.
     Slow,
+    /// One that takes minutes when nothing ends it: [`Running`].
+    Long,
     /// A Chat Completions request, of either route.
     Chat(Model),
     /// A Chat Completions stream, of either route.
@@ -129,6 +131,7 @@ impl Kind {
             Kind::Whole => "message",
             Kind::Stream => "stream",
             Kind::Slow => "slow stream",
+            Kind::Long => "long stream",
             Kind::Chat(_) => "chat",
             Kind::ChatStream(_) => "chat stream",
             Kind::HangUp => "hang-up",
@@ -174,6 +177,11 @@ impl End {
         }
     }
 
+    /// Whether its answer had begun, as a good one.
+    pub fn had_begun(&self) -> bool {
+        !matches!(self, End::Refused { .. } | End::Broken { status: None, .. } | End::ToolFailed(_))
+    }
+
     fn refused(answer: &Answer) -> Self {
         End::Refused {
             status: answer.status,
@@ -184,6 +192,43 @@ impl End {
 
     fn broken(status: Option<u16>, error: &anyhow::Error) -> Self {
         End::Broken { status, words: clip(&format!("{error:#}")) }
+    }
+}
+
+/// A long stream that has begun.
+#[derive(Debug)]
+pub struct Running {
+    stream: Streaming,
+    turn: Turn,
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Opens one; how it ended, when it does not begin.
+    pub async fn open(at: At<'_>, random: &mut Random) -> Result<Self, Turn> {
+        let (kind, began) = (Kind::Long, Instant::now());
+        let output = 20 + random.below(CAP - 20);
+        let cost = INPUT * MAIN.input + output * MAIN.output;
+        let (id, ended) = match open(at, kind, output, random).await {
+            Ok((id, mut stream)) => match stream.next().await {
+                Ok(Some(_)) => {
+                    // How it ends is not known yet.
+                    let turn = turn(at, kind, began, id, cost, End::HungUp);
+                    return Ok(Running { stream, turn });
+                }
+                Ok(None) => (id, End::Broken { status: Some(200), words: "it was empty".to_owned() }),
+                Err(error) => (id, End::broken(Some(200), &error)),
+            },
+            Err(refused) => refused,
+        };
+        Err(turn(at, kind, began, id, cost, ended))
+    }
+
+    /// Reads it to its end.
+    pub async fn end(mut self) -> Turn {
+        let end = read(&mut self.stream, u64::MAX).await;
+        Turn { end, ended: Instant::now(), ..self.turn }
     }
 }
 
@@ -224,10 +269,13 @@ fn request(
 ) -> (String, Vec<(&'static str, String)>, Value) {
     let pace = match kind {
         Kind::Slow => "[[deltas:30]] [[every:100]]",
+        Kind::Long => "[[deltas:1800]] [[every:100]]",
         Kind::HangUp => "[[deltas:20]] [[every:50]]",
         _ => "[[deltas:6]]",
     };
-    let words = format!("[[usage:{INPUT},{output}]] {pace} [[say:soak {}]]", random.draw());
+    // Each delta has a character at least.
+    let more = if kind == Kind::Long { "on and on ".repeat(240) } else { String::new() };
+    let words = format!("[[usage:{INPUT},{output}]] {pace} [[say:soak {} {more}]]", random.draw());
     let mut body = json!({"model": kind.model().name, "max_tokens": CAP, "messages": [{"role": "user", "content": words}]});
     if kind.model() == CHAT
         && let Some(body) = body.as_object_mut()
@@ -271,18 +319,32 @@ async fn whole(at: At<'_>, kind: Kind, output: u64, random: &mut Random) -> (Opt
 }
 
 async fn streamed(at: At<'_>, kind: Kind, output: u64, random: &mut Random) -> (Option<String>, End) {
+    let (id, mut stream) = match open(at, kind, output, random).await {
+        Ok(opened) => opened,
+        Err(refused) => return refused,
+    };
+    let most = if kind == Kind::HangUp { 2 + random.below(12) } else { u64::MAX };
+    (id, read(&mut stream, most).await)
+}
+
+/// A stream and its id; or how it ended before it began.
+async fn open(
+    at: At<'_>,
+    kind: Kind,
+    output: u64,
+    random: &mut Random,
+) -> Result<(Option<String>, Streaming), (Option<String>, End)> {
     let (url, headers, body) = request(at, kind, output, random);
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut stream = match at.http.stream(&url, &headers, &body).await {
+    let stream = match at.http.stream(&url, &headers, &body).await {
         Ok(stream) => stream,
-        Err(error) => return (None, End::broken(None, &error)),
+        Err(error) => return Err((None, End::broken(None, &error))),
     };
     let id = stream.headers.get("x-request-id").and_then(|v| v.to_str().ok()).map(str::to_owned);
     if stream.status != 200 {
-        return (id, refused(stream).await);
+        return Err((id, refused(stream).await));
     }
-    let most = if kind == Kind::HangUp { 2 + random.below(12) } else { u64::MAX };
-    (id, read(&mut stream, most).await)
+    Ok((id, stream))
 }
 
 /// A refusal of a stream is a whole answer.
