@@ -1,4 +1,5 @@
-//! What the fuzz targets share: requests and streams through the translation, with what must always hold.
+//! What the fuzz targets share: requests and streams through the translation, with what must always hold. The short form in
+//! `make test` (dataplane/translate/tests/fuzz_seeds.rs) includes this file.
 
 /// The strict checkers of both client grammars, as the tests use them.
 #[path = "../../dataplane/translate/tests/support/grammar.rs"]
@@ -7,11 +8,37 @@ mod grammar;
 use serde_json::Value;
 use tollgate_translate::{
     Format, Provider,
-    answer::{Context, Tap, Translator},
+    answer::{Context, Tap, Translator, sse::Decoder},
     error::{MESSAGE_CAP, render, understand},
     head::{Splices, peek, splice},
     request::{Target, ToolNames, count_tokens, translate},
 };
+
+/// A frame's name and data.
+type Frame = (Vec<u8>, Option<Vec<u8>>);
+
+/// Anything as an event stream: no cut loses a byte or changes a frame.
+pub fn sse(bytes: &[u8], size: usize) {
+    let (whole, raw) = frames(bytes, bytes.len());
+    assert_eq!(raw, bytes, "bytes were lost");
+    let with_data = |all: &[Frame]| all.iter().filter(|f| f.1.is_some()).cloned().collect::<Vec<_>>();
+    assert_eq!(with_data(&frames(bytes, size).0), with_data(&whole));
+}
+
+fn frames(bytes: &[u8], size: usize) -> (Vec<Frame>, Vec<u8>) {
+    let (mut decoder, mut frames, mut raw) = (Decoder::default(), Vec::new(), Vec::new());
+    for piece in bytes.chunks(size.max(1)) {
+        decoder.feed(piece, |f| {
+            frames.push((f.name.to_vec(), f.data.map(<[u8]>::to_vec)));
+            raw.extend_from_slice(f.raw);
+        });
+    }
+    decoder.end(|f| {
+        frames.push((f.name.to_vec(), f.data.map(<[u8]>::to_vec)));
+        raw.extend_from_slice(f.raw);
+    });
+    (frames, raw)
+}
 
 /// Anything as a request body: it is refused, or it is spliced and translated into JSON that is read again.
 pub fn request(from: Format, body: &[u8]) {
