@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check fmt bench bench-policy bench-scale bench-footprint crds images e2e-cluster rbac prices fuzz redis tools
+.PHONY: help demo test soak conformance check fmt bench bench-policy bench-scale bench-footprint crds images e2e-cluster rbac prices fuzz redis tools
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -64,6 +64,11 @@ soak: ## One part after the other fails under load; writes docs/results (MINUTES
 	$(CARGO) build --workspace --bins
 	@$(TARGET)/debug/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --results docs/results
 
+conformance: ## The official MCP conformance suite against /mcp; writes docs/results (all of it is part of make test)
+	@e2e/tools/install conformance > /dev/null
+	$(CARGO) build --workspace --bins
+	@$(TARGET)/debug/conformance --results docs/results
+
 crds: ## Write crds/manifests and the chart's copies from the types
 	$(CARGO) run -p tollgate-crds --bin crdgen
 
@@ -90,7 +95,7 @@ e2e-cluster: ## Real pods: the charts on a Kubernetes built from source, no refu
 rbac: ## Whether the operator's rights are what it used where they are for, in the last `make test`, by the audit logs
 	e2e/tools/rbac $(TARGET)
 
-fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60
+fuzz: ## Fuzz the parsers, each for FUZZ_SECONDS=60; writes docs/results (its seeds are part of make test)
 	e2e/tools/fuzz $(FUZZ_SECONDS)
 
 redis: ## Test the shared account against a real redis-server (part of make test)
@@ -99,5 +104,5 @@ redis: ## Test the shared account against a real redis-server (part of make test
 	$(CARGO) build -p tollgate-dataplane --bins
 	$(CARGO) test -p tollgate-e2e --test shared_money
 
-tools: ## Install what the tests need (Claude Code, SDKs, Chromium), outside the checkout
+tools: ## Install what the tests need (Claude Code, SDKs, Chromium, the MCP conformance suite), outside the checkout
 	e2e/tools/install

@@ -16,6 +16,7 @@
 //! - [`scale`]: a large installation: `make bench-scale`
 //! - [`soak`]: a long run with faults: `make soak`
 //! - [`http`]: what the fakes share
+//! - [`conformance`]: the official MCP suite: `make conformance`
 //! - [`demo`]: `make demo`
 //! - [`results`]: where long runs write down what they found
 //! - [`bench`]: `make bench`; [`floor`]: the reverse proxy that does nothing, its floor
@@ -24,6 +25,7 @@ pub mod bench;
 pub mod client;
 pub mod clients;
 pub mod cluster;
+pub mod conformance;
 pub mod control_plane;
 pub mod demo;
 pub mod floor;

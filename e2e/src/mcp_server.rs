@@ -2,10 +2,12 @@
 //! strict about the protocol as the official servers, and scriptable failures.
 //!
 //! # Layout
-//! - [`database`]: the tables and the tools on them; [`script`]: failures on request
+//! - [`database`]: the tables and the tools on them; [`everything`]: the conformance suite's tools instead
+//! - [`script`]: failures on request
 //! - [`rpc`]: methods; [`transport`]: HTTP, sessions; [`stdio`]: the same server over standard input and output
 
 pub mod database;
+pub mod everything;
 pub mod rpc;
 pub mod script;
 pub mod stdio;
@@ -31,6 +33,8 @@ pub struct Options {
     pub name: String,
     /// The `Authorization` header it demands.
     pub authorization: Option<String>,
+    /// Whether it has the conformance suite's tools in place of a database.
+    pub everything: bool,
 }
 
 /// A running fake MCP server; dropping it closes it.
@@ -51,6 +55,8 @@ pub struct State {
 struct Inner {
     database: database::Database,
     sessions: HashSet<String>,
+    /// What the client that came last offers.
+    capabilities: Value,
     rules: VecDeque<Rule>,
     seen: VecDeque<Seen>,
 }
@@ -74,7 +80,8 @@ const MAX_SEEN: usize = 10_000;
 impl Options {
     /// A server of this name on a free port, without a credential.
     pub fn named(name: &str) -> Self {
-        Options { listen: SocketAddr::from(([127, 0, 0, 1], 0)), name: name.to_owned(), authorization: None }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Options { listen, name: name.to_owned(), authorization: None, everything: false }
     }
 }
 
@@ -150,6 +157,7 @@ impl State {
         let inner = Inner {
             database: database::Database::new(&options.name),
             sessions: HashSet::new(),
+            capabilities: Value::Null,
             rules: VecDeque::new(),
             seen: VecDeque::new(),
         };

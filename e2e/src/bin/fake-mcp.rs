@@ -27,7 +27,8 @@ async fn main() -> anyhow::Result<()> {
     if args.stdio {
         return stdio::run(&args.name);
     }
-    let options = Options { listen: args.listen, name: args.name, authorization: args.authorization };
+    let (listen, authorization) = (args.listen, args.authorization);
+    let options = Options { listen, authorization, ..Options::named(&args.name) };
     let server = McpServer::with(options).await?;
     println!("listening on {}", server.url());
     server.forever().await;

@@ -67,7 +67,7 @@ impl Stage {
         let mut servers = Vec::new();
         for (name, port, authorization) in SERVERS {
             let authorization = authorization.map(str::to_owned);
-            let options = McpOptions { listen: local(port), name: name.to_owned(), authorization };
+            let options = McpOptions { listen: local(port), authorization, ..McpOptions::named(name) };
             let server = McpServer::with(options).await?;
             print.up(
                 &format!("fake {name}"),

@@ -1,6 +1,6 @@
 //! The methods.
 
-use super::{Failure, State, database};
+use super::{Failure, State, database, everything};
 use serde_json::{Value, json};
 
 /// The cursor of the second page.
@@ -22,6 +22,7 @@ pub fn answer(
     match method {
         "initialize" => Ok(initialize(state, params)),
         "ping" => Ok(json!({})),
+        "tools/list" if state.options.everything => Ok(json!({"tools": everything::tools()})),
         "tools/list" => list(params),
         "tools/call" => call(state, params, failure),
         _ => Err((-32601, format!("Method not found: {method}"))),
@@ -30,6 +31,7 @@ pub fn answer(
 
 fn initialize(state: &State, params: &Value) -> Value {
     let asked = params.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
+    state.inner.lock().capabilities = params.get("capabilities").cloned().unwrap_or_default();
     let version = VERSIONS.iter().find(|v| **v == asked).unwrap_or(&VERSIONS[0]);
     let name = &state.options.name;
     json!({
@@ -56,6 +58,10 @@ fn call(state: &State, params: &Value, failure: Option<&Failure>) -> Result<Valu
     let text = |t: &str| json!([{"type": "text", "text": t}]);
     if let Some(words) = failure.and_then(|f| f.tool_error.as_deref()) {
         return Ok(json!({"content": text(words), "isError": true}));
+    }
+    if state.options.everything {
+        let result = everything::call(tool, &state.inner.lock().capabilities);
+        return result.ok_or_else(|| (-32602, format!("Unknown tool: {tool}")));
     }
     match state.inner.lock().database.call(tool, arguments) {
         None => Err((-32602, format!("Unknown tool: {tool}"))),

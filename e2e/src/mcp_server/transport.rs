@@ -1,6 +1,6 @@
 //! Streamable HTTP: one endpoint, sessions, JSON or SSE answers; and `/_control/*`.
 
-use super::{Failure, Rule, Seen, State, rpc};
+use super::{Failure, Rule, Seen, State, everything, rpc};
 use crate::{
     http::{self, Body, Finished, Step},
     provider::ids,
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use std::{io, sync::Arc, time::Duration};
 
 const SESSION: &str = "mcp-session-id";
+/// Between two pieces of news of a tool.
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// The service function of the fake MCP server.
 pub(super) async fn handle(state: Arc<State>, request: Request<Incoming>) -> io::Result<Response<Body>> {
@@ -121,8 +123,10 @@ async fn request(state: &State, id: &Value, method: &str, message: &Value) -> io
         Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
         Err((code, words)) => json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": words}}),
     };
-    let mut response =
-        if tool == "write_row" { streamed(&answer, params) } else { http::json(StatusCode::OK, &answer) };
+    let mut response = match news(state, tool, params) {
+        Some(news) => streamed(&news, &answer),
+        None => http::json(StatusCode::OK, &answer),
+    };
     if method == "initialize" {
         let session = ids::fresh("session-");
         let value = HeaderValue::from_str(&session).map_err(io::Error::other)?;
@@ -148,13 +152,26 @@ fn fail(failure: &Failure) -> io::Result<Option<Response<Body>>> {
     }
 }
 
-/// Some tools answer by an event stream, with a sign of progress when the caller wants one.
-fn streamed(answer: &Value, params: &Value) -> Response<Body> {
+/// What a tool that answers by an event stream tells before its answer, such as a sign of progress when the caller wants one.
+fn news(state: &State, tool: &str, params: &Value) -> Option<Vec<Value>> {
+    if state.options.everything {
+        return everything::news(tool, params);
+    }
+    let progress = |token: &Value| {
+        let params = json!({"progressToken": token, "progress": 1, "total": 2, "message": "writing"});
+        json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+    };
+    (tool == "write_row").then(|| params.pointer("/_meta/progressToken").map(progress).into_iter().collect())
+}
+
+fn streamed(news: &[Value], answer: &Value) -> Response<Body> {
     let event = |v: &Value| Step::Send(format!("event: message\ndata: {v}\n\n").into());
     let mut steps = Vec::new();
-    if let Some(token) = params.pointer("/_meta/progressToken") {
-        let params = json!({"progressToken": token, "progress": 1, "total": 2, "message": "writing"});
-        steps.push(event(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})));
+    for (n, one) in news.iter().enumerate() {
+        if n > 0 {
+            steps.push(Step::Pause(BETWEEN));
+        }
+        steps.push(event(one));
     }
     steps.push(event(answer));
     let mut response = Response::new(http::steps(steps, Finished::default()));
