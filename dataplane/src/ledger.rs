@@ -8,7 +8,7 @@
 //! - `shared`: Redis; `allowance`: what holds in a tree while it is away; `connect`: from flags to a store; [`first`]: what a start waits for
 //! - `kept`: charges that Redis has not confirmed, in a file
 //! - `keep`: what goes on beside the requests; `revocations`: keys that the ledger itself refuses; `resets`: budgets that begin
-//!   anew
+//!   anew; `restored`: what a restored ledger is told again
 //! - [`command`]: `tollgate-dataplane ledger …`
 //! - [`spend`]: the states of budgets, for pages and reports
 
@@ -19,6 +19,7 @@ pub mod first;
 mod keep;
 mod kept;
 mod resets;
+mod restored;
 mod revocations;
 mod shared;
 pub mod spend;

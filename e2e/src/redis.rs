@@ -77,6 +77,16 @@ impl Redis {
         }
     }
 
+    /// A new server in its place, on the same port, which knows nothing.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub fn replace(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.dir = tempfile::Builder::new().prefix("tollgate-redis-").tempdir()?;
+        self.launch()
+    }
+
     /// `redis://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

@@ -34,6 +34,7 @@ mod error;
 mod journal;
 mod link;
 mod reads;
+mod restore;
 mod stream;
 mod sweep;
 #[cfg(test)]
@@ -44,8 +45,10 @@ mod wire;
 
 pub use address::Address;
 pub use error::StoreError;
+pub use restore::{Backup, DeadHold, KeyBackup, Restored, TreeBackup};
 pub use stream::{Entry, How, Malformed};
 pub use sweep::{Round, Upkeep};
+pub use trees::Reset;
 pub use unposted::Unposted;
 pub use wire::MAX_AMOUNT;
 

@@ -5,7 +5,7 @@ use crate::records::{Store, flags::PostgresArgs};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use std::fmt::Write;
-use tollgate_ledger::redis::{Address, RedisStore};
+use tollgate_ledger::redis::{Address, RedisStore, Restored};
 use uuid::Uuid;
 
 /// Looks after the ledger that gateways share.
@@ -20,8 +20,8 @@ enum What {
     /// Founds the ledger, once: from then on its absence means that Redis was emptied, and nothing is granted. Does nothing
     /// where there is one.
     Found(RedisArgs),
-    /// Puts the committed sums of all open windows back out of PostgreSQL after Redis was emptied. Does nothing where there is a
-    /// ledger, but for --again.
+    /// Puts the committed sums of all open windows back out of PostgreSQL after Redis was emptied, or a shard of a cluster was:
+    /// into the trees that are lost. What is there stays as it is. After a failure it is said again.
     Restore(RestoreArgs),
     /// Lets a key pass that the ledger refuses, until a gateway learns anew that it was disabled or deleted.
     Allow(AllowArgs),
@@ -39,16 +39,13 @@ struct AllowArgs {
     redis: RedisArgs,
 }
 
-/// From where to where, and whether it is a second try.
+/// From where to where.
 #[derive(Debug, Clone, Args)]
 struct RestoreArgs {
     #[command(flatten)]
     redis: RedisArgs,
     #[command(flatten)]
     postgres: PostgresArgs,
-    /// The id that an earlier try told, which failed in the middle: nothing is counted twice.
-    #[arg(long, value_name = "ID")]
-    again: Option<Uuid>,
 }
 
 /// Carries a command out, and tells what came of it on standard output.
@@ -81,30 +78,27 @@ async fn open(args: &RedisArgs) -> anyhow::Result<RedisStore> {
     Ok(RedisStore::connect(&Address::parse(url)?, options).await?)
 }
 
-/// All trees are known to have been before the first is put back, so that none of them is taken for a new one.
 async fn restore(args: &RestoreArgs) -> anyhow::Result<String> {
     let options = args.postgres.options(&std::env::temp_dir());
     let records =
         Store::reader(&options.context("which PostgreSQL? Give --postgres URL or TOLLGATE_POSTGRES")?)?;
     let redis = open(&args.redis).await?;
-    if let (Some(generation), None) = (redis.generation().await?, args.again) {
-        return Ok(format!("there is a ledger (generation {generation}): nothing was changed"));
+    let backup = records.ledger_backup(jiff::Timestamp::now().as_millisecond()).await?;
+    let there = redis.generation().await?;
+    let generation = there.clone().unwrap_or_else(|| Uuid::new_v4().simple().to_string());
+    if there.is_none() {
+        // Gateways compare the two: this one is not to surprise them.
+        records.set_generation(&generation).await?;
     }
-    let id = args.again.unwrap_or_else(Uuid::new_v4);
-    let trees = records.ledger_sums(jiff::Timestamp::now().as_millisecond()).await?;
-    let put_back = async {
-        let roots: Vec<String> = trees.iter().map(|tree| tree.root.clone()).collect();
-        if args.again.is_none() {
-            redis.expect(&roots).await?;
+    let restored = redis.restore(&backup, &generation).await;
+    let Restored { trees, there: left, counters } =
+        restored.context("not all is restored, and nothing is granted in what was lost: say it again")?;
+    Ok(match there {
+        Some(_) if trees == 0 => {
+            format!("there is a ledger (generation {generation}), and its {left} trees: nothing was changed")
         }
-        for tree in &trees {
-            redis.restore(id, &tree.root, &tree.postings, &tree.settled).await?;
-        }
-        redis.found().await
-    };
-    put_back.await.with_context(|| format!("not all is restored: say it again with --again {id}"))?;
-    let counters: usize = trees.iter().map(|tree| tree.postings.len()).sum();
-    Ok(format!("the ledger is restored: {counters} counters of {} trees", trees.len()))
+        _ => format!("the ledger is restored: {counters} counters of {trees} trees ({left} were there)"),
+    })
 }
 
 async fn found(store: &RedisStore) -> anyhow::Result<String> {

@@ -1,6 +1,6 @@
 //! What goes on beside the requests: dead holds and repeats, revocations, resets, reports of spend.
 
-use super::{Ledger, RedisArgs, Settings, Shared, connect, resets, revocations, spend::Sampler};
+use super::{Ledger, RedisArgs, Settings, Shared, connect, resets, restored, revocations, spend::Sampler};
 use crate::{config::xds::report::Observed, gateway::Gateway, snapshot::Snapshot};
 use anyhow::Context as _;
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -40,8 +40,10 @@ pub fn keep(
 ) {
     tokio::spawn(tick(gateway.clone()));
     tokio::spawn(keep_unposted(gateway.clone()));
-    tokio::spawn(revocations::follow(gateway.clone(), snapshots.clone()));
-    tokio::spawn(resets::follow(gateway.clone(), snapshots.clone()));
+    let (times, restores) = watch::channel(0);
+    tokio::spawn(restored::watch(gateway.clone(), times));
+    tokio::spawn(revocations::follow(gateway.clone(), snapshots.clone(), restores.clone()));
+    tokio::spawn(resets::follow(gateway.clone(), snapshots.clone(), restores));
     if observed.is_some() || gateway.ledger.shared().is_some() {
         tokio::spawn(sample(gateway.clone(), observed));
     }

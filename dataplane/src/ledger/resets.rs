@@ -4,7 +4,7 @@
 use super::{Shared, spend::root};
 use crate::{
     gateway::Gateway,
-    model::key::Reset,
+    model::key,
     records::{
         Record, billing,
         record::{Latency, RecordKind},
@@ -13,14 +13,24 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
-use tollgate_ledger::redis::Billing;
+use tollgate_ledger::redis::{Billing, Reset};
 use uuid::Uuid;
 
 /// A reset that the ledger has not taken yet.
 struct Wanted {
     node: Arc<KeyNode>,
-    /// It came while this gateway ran; else it may be an old one, whose traces a restored ledger has lost.
-    fresh: bool,
+    since: Since,
+}
+
+/// When a reset came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// It was there when this gateway started: it may be an old one, whose traces a restored ledger has lost.
+    Start,
+    /// While this gateway ran.
+    Now,
+    /// It was told before the ledger was restored, which does not know of it.
+    Restore,
 }
 
 /// By key, budget and id.
@@ -30,7 +40,11 @@ type All = BTreeMap<(String, String, String), Wanted>;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Carries out the resets that the configuration asks for, for as long as there is one.
-pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+pub(super) async fn follow(
+    gateway: Arc<Gateway>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut restores: watch::Receiver<u64>,
+) {
     let mut known = snapshots.borrow_and_update().clone();
     let Some(shared) = gateway.ledger.shared() else {
         if known.keys().any(|node| !node.key().resets.is_empty()) {
@@ -39,7 +53,7 @@ pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver
         return;
     };
     let mut wanted = All::new();
-    collect(&mut wanted, &known, None);
+    collect(&mut wanted, &known, None, Since::Start);
     loop {
         for (place, reset) in std::mem::take(&mut wanted) {
             if let Err(error) = carry_out(&gateway, shared, &place, &reset).await {
@@ -47,30 +61,29 @@ pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver
                 wanted.insert(place, reset);
             }
         }
-        let changed = match wanted.is_empty() {
-            true => snapshots.changed().await,
-            false => match tokio::time::timeout(AGAIN, snapshots.changed()).await {
-                Ok(changed) => changed,
-                Err(_) => continue,
-            },
-        };
-        if changed.is_err() {
-            return;
+        tokio::select! {
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let next = snapshots.borrow_and_update().clone();
+                collect(&mut wanted, &next, Some(&known), Since::Now);
+                known = next;
+            }
+            Ok(()) = restores.changed() => collect(&mut wanted, &known, None, Since::Restore),
+            () = tokio::time::sleep(AGAIN), if !wanted.is_empty() => {}
         }
-        let next = snapshots.borrow_and_update().clone();
-        collect(&mut wanted, &next, Some(&known));
-        known = next;
     }
 }
 
-/// The resets of `new` that `old` does not have.
-fn collect(wanted: &mut All, new: &Snapshot, old: Option<&Snapshot>) {
+/// The resets of `new` that `old` does not have. One that waits already stays what it is.
+fn collect(wanted: &mut All, new: &Snapshot, old: Option<&Snapshot>, since: Since) {
     for node in new.keys() {
         let before =
             old.and_then(|old| old.key(node.id())).map(|node| &node.key().resets[..]).unwrap_or_default();
-        for Reset { budget, id } in node.key().resets.iter().filter(|reset| !before.contains(reset)) {
+        for key::Reset { budget, id } in node.key().resets.iter().filter(|reset| !before.contains(reset)) {
             let place = (node.id().as_str().to_owned(), budget.clone(), id.clone());
-            wanted.insert(place, Wanted { node: node.clone(), fresh: old.is_some() });
+            wanted.entry(place).or_insert_with(|| Wanted { node: node.clone(), since });
         }
     }
 }
@@ -86,9 +99,20 @@ async fn carry_out(
     let billing = Billing { request: record.id, record: &bytes };
     let name = (budget != "*").then_some(budget.as_str());
     let now = gateway.now();
-    if shared.store().reset(root(&wanted.node), key, name, id, wanted.fresh, now, billing).await? {
-        tracing::info!(key, budget, id, "a budget was reset");
-        gateway.record(record);
+    let fresh = wanted.since == Since::Now;
+    match shared.store().reset(root(&wanted.node), key, name, id, fresh, now, billing).await? {
+        Reset::Done => {
+            tracing::info!(key, budget, id, "a budget was reset");
+            gateway.record(record);
+        }
+        Reset::Noted if wanted.since == Since::Start => tracing::warn!(
+            key,
+            budget,
+            id,
+            "a budget is not reset: the ledger was restored within the last day, and this may have been asked before. If it \
+             was not, ask it with another value"
+        ),
+        Reset::Noted | Reset::Before => {}
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 //! Only what a gateway learns while it runs counts as a revocation, and an absence only where it sees all keys: to a gateway
 //! that sees a part (beside an agent, by its ServiceAccount) a key that it may not see any more looks deleted. A gateway that
 //! starts compares what the ledger refuses with what its configuration allows, when that is the operator's and not what it
-//! remembers of an earlier start.
+//! remembers of an earlier start. A ledger that was restored is told again what it refused.
 
 use super::{Shared, spend::root};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     snapshot::{KeyNode, Snapshot},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -30,15 +30,24 @@ struct Change {
 /// The changes that the ledger has not taken yet, by key.
 type Changes = BTreeMap<String, Change>;
 
+/// Keys that the ledger refuses, as far as it is known here, and that the configuration does not have: with their roots.
+type Gone = BTreeMap<String, String>;
+
+const DELETED: &str = "it was deleted";
+
 /// How long a change that the ledger did not take waits for another try.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Keeps the ledger's refusals in step with the configuration, for as long as there is one.
-pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+pub(super) async fn follow(
+    gateway: Arc<Gateway>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut restores: watch::Receiver<u64>,
+) {
     let Some(shared) = gateway.ledger.shared() else { return };
     let mut known = snapshots.borrow_and_update().clone();
     let mut first = true;
-    let mut changes = Changes::new();
+    let (mut changes, mut gone) = (Changes::new(), Gone::new());
     loop {
         if first
             && !known.remembered
@@ -46,21 +55,29 @@ pub(super) async fn follow(gateway: Arc<Gateway>, mut snapshots: watch::Receiver
         {
             first = false;
             changes.extend(allowed_again(&denied, &known));
+            gone.extend(denied);
         }
         apply(shared, &mut changes).await;
-        let changed = match (first && !known.remembered) || !changes.is_empty() {
-            false => snapshots.changed().await,
-            true => match tokio::time::timeout(AGAIN, snapshots.changed()).await {
-                Ok(changed) => changed,
-                Err(_) => continue,
-            },
-        };
-        if changed.is_err() {
-            return;
+        let waits = (first && !known.remembered) || !changes.is_empty();
+        tokio::select! {
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let next = snapshots.borrow_and_update().clone();
+                let learnt = difference(&known, &next);
+                let deleted = learnt.iter().filter(|(_, change)| change.reason == Some(DELETED));
+                gone.extend(deleted.map(|(key, change)| (key.clone(), change.root.clone())));
+                changes.extend(learnt);
+                known = next;
+            }
+            Ok(()) = restores.changed() => {
+                for (key, change) in refused_before(&gone, &known) {
+                    changes.entry(key).or_insert(change);
+                }
+            }
+            () = tokio::time::sleep(AGAIN), if waits => {}
         }
-        let next = snapshots.borrow_and_update().clone();
-        changes.extend(difference(&known, &next));
-        known = next;
     }
 }
 
@@ -92,7 +109,7 @@ fn difference(old: &Snapshot, new: &Snapshot) -> Changes {
     for node in old.keys() {
         let reason = match new.key(node.id()) {
             None if !new.whole => continue,
-            None => Some("it was deleted"),
+            None => Some(DELETED),
             Some(now) if refused(now) == refused(node) => continue,
             Some(now) => refused(now),
         };
@@ -101,6 +118,25 @@ fn difference(old: &Snapshot, new: &Snapshot) -> Changes {
     for node in new.keys().filter(|node| old.key(node.id()).is_none()) {
         let change = Change { root: root(node).to_owned(), reason: refused(node) };
         changes.insert(node.id().as_str().to_owned(), change);
+    }
+    changes
+}
+
+/// What a ledger that was restored refused before. That a key is missing counts where all of them are seen.
+fn refused_before(gone: &Gone, snapshot: &Snapshot) -> Changes {
+    let mut changes = Changes::new();
+    for node in snapshot.keys() {
+        if let Some(reason) = refused(node) {
+            let change = Change { root: root(node).to_owned(), reason: Some(reason) };
+            changes.insert(node.id().as_str().to_owned(), change);
+        }
+    }
+    if !snapshot.whole || snapshot.remembered {
+        return changes;
+    }
+    let there: HashSet<&str> = snapshot.keys().map(|node| node.id().as_str()).collect();
+    for (key, root) in gone.iter().filter(|(key, _)| !there.contains(key.as_str())) {
+        changes.insert(key.clone(), Change { root: root.clone(), reason: Some(DELETED) });
     }
     changes
 }
@@ -152,6 +188,17 @@ mod tests {
         part.whole = false;
         let old = snapshot(vec![key("another's now"), key("off")]);
         assert_eq!(told(&difference(&old, &part)), [("default/off", Some("it is disabled"))]);
+    }
+
+    #[test]
+    fn a_restored_ledger_is_told_what_it_refused() {
+        let mut now = snapshot(vec![key("back"), Key { disabled: true, ..key("off") }]);
+        let gone = ["back", "gone"].map(|name| (format!("default/{name}"), "default/root".to_owned()));
+        let gone = Gone::from(gone);
+        let want = [("default/gone", Some("it was deleted")), ("default/off", Some("it is disabled"))];
+        assert_eq!(told(&refused_before(&gone, &now)), want);
+        now.whole = false;
+        assert_eq!(told(&refused_before(&gone, &now)), [("default/off", Some("it is disabled"))]);
     }
 
     #[test]

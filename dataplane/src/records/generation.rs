@@ -17,8 +17,10 @@ enum Found {
     Agreed,
     /// Neither knew one: it is founded now.
     Founded,
-    /// Redis has one that PostgreSQL did not know: it does now.
+    /// Redis has one, PostgreSQL knew none: it does now.
     Noted,
+    /// Redis has another than PostgreSQL knew last: it does now.
+    Changed,
     /// PostgreSQL knows one, Redis does not.
     Emptied,
 }
@@ -32,6 +34,10 @@ pub async fn keep(store: Store, redis: Arc<RedisStore>) {
             Ok(found) if told == Some(*found) => {}
             Ok(Found::Founded) => tracing::info!("the ledger is founded: Redis and PostgreSQL are new"),
             Ok(Found::Noted) => tracing::info!("the ledger's generation is noted in PostgreSQL"),
+            Ok(Found::Changed) => tracing::warn!(
+                "Redis has another ledger than PostgreSQL knew: founded anew, or a backup that was put back. What was spent \
+                 may be missing in it: compare them (tollgate-dataplane audit)"
+            ),
             Ok(Found::Emptied) => tracing::error!(
                 "Redis was emptied: nothing is granted from it until the ledger is restored out of PostgreSQL \
                  (tollgate-dataplane ledger restore)"
@@ -49,9 +55,9 @@ async fn compare(store: &Store, redis: &RedisStore) -> anyhow::Result<Found> {
     let known = store.generation().await?;
     match (redis.generation().await?, known) {
         (Some(there), Some(known)) if there == known => Ok(Found::Agreed),
-        (Some(there), _) => {
+        (Some(there), known) => {
             store.set_generation(&there).await?;
-            Ok(Found::Noted)
+            Ok(if known.is_some() { Found::Changed } else { Found::Noted })
         }
         (None, Some(_)) => Ok(Found::Emptied),
         (None, None) => {

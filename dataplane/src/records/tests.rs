@@ -38,6 +38,7 @@ mod content;
 mod place;
 mod queue;
 mod reading;
+mod restore;
 mod shared;
 
 use place::Place;

@@ -10,6 +10,7 @@
 
 mod encrypted;
 mod external;
+mod restored;
 mod support;
 
 use std::{

@@ -17,7 +17,7 @@ use tollgate_e2e::{
 /// $3 and $15 a million.
 pub const MODEL: &str = "anthropic/claude-sonnet-4-5";
 /// What each request uses, and what that costs in nano-USD.
-const USED: UsageSpec =
+pub const USED: UsageSpec =
     UsageSpec { input: 10, output: 500, cache_read: 0, cache_write: 0, cache_write_1h: 0, reasoning: 0 };
 pub const COST: u64 = 10 * 3_000 + 500 * 15_000;
 /// What the key `alice` may.
@@ -29,10 +29,10 @@ const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync"
 const COUNTED: &str = "SELECT COALESCE(SUM(amount), 0) FROM counters";
 
 pub struct World {
-    _provider: Provider,
+    pub provider: Provider,
     pub redis: Redis,
     pub postgres: Postgres,
-    homes: Vec<Home>,
+    pub homes: Vec<Home>,
     pub gateways: Vec<Gateway>,
 }
 
@@ -42,10 +42,9 @@ impl World {
         let provider = provider().await?;
         let redis = Redis::start(&DURABLE)?;
         let postgres = tokio::task::spawn_blocking(Postgres::start).await?.map_err(anyhow::Error::msg)?;
-        let mut world =
-            World { _provider: provider, redis, postgres, homes: Vec::new(), gateways: Vec::new() };
+        let mut world = World { provider, redis, postgres, homes: Vec::new(), gateways: Vec::new() };
         for _ in 0..2 {
-            let home = Home::new(&Manifests::routes(&world._provider.url()).key("alice", SPEC))?;
+            let home = Home::new(&Manifests::routes(&world.provider.url()).key("alice", SPEC))?;
             world.gateways.push(world.gateway(&home).await?);
             world.homes.push(home);
         }
@@ -68,7 +67,7 @@ impl World {
 
     /// A further gateway that listens beyond loopback, with a key `auditor` that may use nothing.
     pub async fn open_to_all(&mut self, more: [&str; 2]) -> anyhow::Result<Gateway> {
-        let manifests = Manifests::routes(&self._provider.url())
+        let manifests = Manifests::routes(&self.provider.url())
             .key("alice", SPEC)
             .key("auditor", "limits: {concurrent: 1}");
         let home = Home::new(&manifests)?;

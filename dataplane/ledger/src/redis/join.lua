@@ -8,7 +8,8 @@ local no = refused('SET', 'HSET', 'HGETALL', 'PEXPIRE', 'PERSIST')
 if no then
   return no
 end
-if move ~= '' and not call('SET', base .. ':j:' .. move, '1', 'NX', 'PX', DAY) then
+-- Longer than what left with it is kept (leave.lua): whoever completes the move later finds nothing to bring again.
+if move ~= '' and not call('SET', base .. ':j:' .. move, '1', 'NX', 'PX', 8 * DAY) then
   return { 'ok' }
 end
 local key = base .. ':k:' .. name

@@ -14,7 +14,7 @@
 --   e:N       ids that were settled, a set for each minute (N of them since 1970); e:restored: those of a restored tree
 --   f         what was settled before this time is forgotten, so many were they
 --   o         changes for keys that have moved to another tree since they were held
---   restored  the tree was restored after Redis was emptied
+--   restored  the tree was lost and restored, within the last day
 --   r:…       resets that were carried out
 --   s         billing records (a stream)
 local MAX = 9007199254740991

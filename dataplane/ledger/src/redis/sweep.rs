@@ -174,7 +174,7 @@ impl RedisStore {
     async fn due_trees(&self, failed: &Failures) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
         let mut roots = self.journal.roots();
         if self.sweeps.fetch_add(1, Relaxed).is_multiple_of(ALL_TREES_EVERY) {
-            match self.trees().await {
+            match self.listed().await {
                 Ok(trees) => roots.extend(trees.into_iter().map(Arc::from)),
                 Err(error) => failed.note(&Arc::from(""), error),
             }

@@ -7,21 +7,28 @@
 
 use super::wire::{self, Args, Code, Reply};
 use super::{Billing, RedisStore, StoreError};
-use crate::charge::Posting;
 use ::redis::Value;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// How often a step is tried again because something moved meanwhile.
-const ATTEMPTS: usize = 5;
+pub(super) const ATTEMPTS: usize = 5;
 
-/// How many reservations are marked as ended in one call.
-const ENDED: usize = 1_000;
+/// What came of a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// It was carried out.
+    Done,
+    /// It had been carried out, or noted, before.
+    Before,
+    /// It may be older than the restore of this tree: from now on it counts as carried out.
+    Noted,
+}
 
 /// A move under way: `TO<FROM#ID`.
-struct Move<'a> {
-    to: &'a str,
-    from: &'a str,
+pub(super) struct Move<'a> {
+    pub(super) to: &'a str,
+    pub(super) from: &'a str,
     id: &'a str,
 }
 
@@ -31,10 +38,7 @@ impl RedisStore {
     /// Founds the ledger: from now on its absence means that Redis was emptied. False if it is founded already. Done once,
     /// by whoever knows that there was none before (the operator at the first installation, a test).
     pub async fn found(&self) -> Result<bool, StoreError> {
-        let key = format!("{}:generation", self.ledger());
-        let mut command = ::redis::cmd("SET");
-        command.arg(key).arg(Uuid::new_v4().simple().to_string()).arg("NX");
-        Ok(!matches!(self.link.send(&command).await?, Value::Nil))
+        self.found_as(&Uuid::new_v4().simple().to_string()).await
     }
 
     /// The ledger's generation: a name that it got when it was founded.
@@ -42,56 +46,6 @@ impl RedisStore {
         let mut command = ::redis::cmd("GET");
         let answer = self.link.send(command.arg(format!("{}:generation", self.ledger()))).await?;
         Ok(wire::text(&answer).map(str::to_owned))
-    }
-
-    /// Says that these trees have been: from a ledger that is founded anew nothing is granted in them until they are
-    /// [restored](RedisStore::restore). For before the first of several is.
-    pub async fn expect(&self, roots: &[String]) -> Result<(), StoreError> {
-        for root in roots {
-            let mut command = ::redis::cmd("HSET");
-            command.arg(format!("{}:trees", self.ledger())).arg(root).arg("live");
-            self.link.send(&command).await?;
-        }
-        Ok(())
-    }
-
-    /// Puts back what was spent under `root` after Redis was emptied, from the records. The same `id` may be used to try
-    /// again after a failure: nothing is counted twice. `settled` are the reservations of the last minutes that are in the
-    /// sums: gateways repeat their settles. Founds the ledger if need be.
-    pub async fn restore(
-        &self,
-        id: Uuid,
-        root: &str,
-        postings: &[Posting],
-        settled: &[Uuid],
-    ) -> Result<(), StoreError> {
-        self.found().await?;
-        let trees = format!("{}:trees", self.ledger());
-        let mut command = ::redis::cmd("HSET");
-        self.link.send(command.arg(trees).arg(root).arg("new")).await?;
-        self.opened(root, &wire::ENDED, &Args::default()).await?;
-        for batch in settled.chunks(ENDED) {
-            let mut args = Args::default();
-            for id in batch {
-                args.push(id.simple());
-            }
-            self.opened(root, &wire::ENDED, &args).await?;
-        }
-        let mut by_key = BTreeMap::<&str, Vec<&Posting>>::new();
-        for posting in postings {
-            by_key.entry(&posting.counter.key).or_default().push(posting);
-        }
-        for (key, postings) in by_key {
-            let mut set = ::redis::cmd("SET");
-            self.link.send(set.arg(self.home_key(key)).arg(root)).await?;
-            let mut args = Args::default();
-            args.push(key).push(format_args!("restore:{}:{key}", id.simple()));
-            for Posting { counter, amount } in postings {
-                args.push(format_args!("c:{}", wire::field(counter))).push(amount.min(&super::MAX_AMOUNT));
-            }
-            self.opened(root, &wire::JOIN, &args).await?;
-        }
-        Ok(())
     }
 
     /// Refuses a key (and all below it) from now on, whatever a gateway's configuration says; `None`: no longer. `root` is
@@ -110,7 +64,7 @@ impl RedisStore {
 
     /// Sets what is committed of a key's budget (`None`: of all) back to nothing; once for each `id`. What is held stays.
     /// The stream tells what was taken back. One that is not `fresh` may have been carried out before the ledger was restored:
-    /// in a tree that was, it is only noted. False if nothing was done.
+    /// in a tree that was, within the last day, it is only noted.
     #[allow(clippy::too_many_arguments, reason = "all of them are one reset")]
     pub async fn reset(
         &self,
@@ -121,7 +75,7 @@ impl RedisStore {
         fresh: bool,
         now: i64,
         billing: Billing<'_>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Reset, StoreError> {
         let mut args = Args::default();
         args.push(key)
             .push(budget.unwrap_or("*"))
@@ -130,7 +84,11 @@ impl RedisStore {
             .push(self.time(now))
             .push(self.options.stream);
         args.push(billing.request.simple()).bytes(billing.record);
-        Ok(self.in_tree(root, &wire::RESET, &args).await?.word() == "ok")
+        Ok(match self.in_tree(root, &wire::RESET, &args).await?.word() {
+            "ok" => Reset::Done,
+            "noted" => Reset::Noted,
+            _ => Reset::Before,
+        })
     }
 
     /// The keys that are refused in the ledger, with the roots of their trees.
@@ -151,8 +109,21 @@ impl RedisStore {
     /// All trees that the ledger has.
     pub async fn trees(&self) -> Result<Vec<String>, StoreError> {
         let mut command = ::redis::cmd("HKEYS");
-        let answer = self.link.send(command.arg(format!("{}:trees", self.ledger()))).await?;
+        let answer = self.link.send(command.arg(self.trees_key())).await?;
         Ok(wire::list(&answer).iter().filter_map(wire::text).map(str::to_owned).collect())
+    }
+
+    /// [`RedisStore::trees`], after those of this gateway were put in that are not among them, or not as `live`: the list lies in
+    /// another slot than they do, and may have lost what was written last.
+    pub(super) async fn listed(&self) -> Result<Vec<String>, StoreError> {
+        let mut command = ::redis::cmd("HGETALL");
+        let answer = self.link.send(command.arg(self.trees_key())).await?;
+        let known: HashMap<&str, &[u8]> = wire::pairs(&answer).into_iter().collect();
+        let own = self.journal.answered();
+        let lacking = own.iter().map(|root| &**root).filter(|root| known.get(root) != Some(&&b"live"[..]));
+        let lacking: Vec<&str> = lacking.collect();
+        self.list(lacking.iter().copied()).await?;
+        Ok(known.into_keys().chain(lacking).map(str::to_owned).collect())
     }
 
     /// Runs a script in a tree, whose keys are fetched from other trees if they were there before.
@@ -203,7 +174,7 @@ impl RedisStore {
         let mut set = ::redis::cmd("SET");
         self.link.send(set.arg(format!("{base}:g")).arg(reply.text(1)).arg("NX")).await?;
         let mut live = ::redis::cmd("HSET");
-        self.link.send(live.arg(format!("{}:trees", self.ledger())).arg(root).arg("live")).await?;
+        self.link.send(live.arg(self.trees_key()).arg(root).arg("live")).await?;
         Ok(())
     }
 
@@ -256,13 +227,13 @@ impl RedisStore {
         Err(StoreError::Moving(key.to_owned()))
     }
 
-    async fn where_is(&self, key: &str) -> Result<Option<String>, StoreError> {
+    pub(super) async fn where_is(&self, key: &str) -> Result<Option<String>, StoreError> {
         let mut command = ::redis::cmd("GET");
         let answer = self.link.send(command.arg(self.home_key(key))).await?;
         Ok(wire::text(&answer).map(str::to_owned))
     }
 
-    async fn set_home(&self, key: &str, before: &str, after: &str) -> Result<bool, StoreError> {
+    pub(super) async fn set_home(&self, key: &str, before: &str, after: &str) -> Result<bool, StoreError> {
         let mut args = Args::default();
         let reply = self.run(&wire::HOME, &self.home_key(key), args.push(before).push(after)).await?;
         Ok(reply.word() == "ok")
@@ -314,8 +285,13 @@ impl RedisStore {
         format!("{}:{{{root}}}", self.options.prefix)
     }
 
-    fn ledger(&self) -> String {
+    pub(super) fn ledger(&self) -> String {
         format!("{}:{{ledger}}", self.options.prefix)
+    }
+
+    /// The list of trees, each `live` or, while it is opened, `new`.
+    pub(super) fn trees_key(&self) -> String {
+        format!("{}:trees", self.ledger())
     }
 
     fn home_key(&self, key: &str) -> String {
@@ -341,7 +317,7 @@ impl RedisStore {
 // === impl Move ===
 
 impl<'a> Move<'a> {
-    fn parse(home: &'a str) -> Option<Self> {
+    pub(super) fn parse(home: &'a str) -> Option<Self> {
         let (to, rest) = home.split_once('<')?;
         let (from, id) = rest.rsplit_once('#')?;
         Some(Move { to, from, id })

@@ -48,6 +48,7 @@ script!(DENY, late true, "prelude.lua", "deny.lua");
 script!(READ, late true, "prelude.lua", "read.lua");
 script!(RESET, late true, "prelude.lua", "post.lua", "reset.lua");
 script!(ENDED, late true, "prelude.lua", "ended.lua");
+script!(FILL, late true, "prelude.lua", "fill.lua");
 script!(OPEN, late false, "open.lua");
 script!(HOME, late false, "home.lua");
 script!(RIGHTS, late true, "rights.lua");

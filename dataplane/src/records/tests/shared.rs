@@ -19,7 +19,7 @@ async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// What the ledger's stream would tell of a record.
-fn charged(record: &Record, with_record: bool) -> Charged {
+pub(super) fn charged(record: &Record, with_record: bool) -> Charged {
     let entry = billing::decode(&billing::encode(record)).unwrap();
     Charged {
         root: "eng/team".into(),
@@ -39,7 +39,7 @@ async fn from_stream(place: &Place) -> (Recorder, Store) {
     place.open_with(Options { money: Money::Stream, ..Options::default() }).await
 }
 
-async fn charge(place: &Place, entries: &[Charged]) -> usize {
+pub(super) async fn charge(place: &Place, entries: &[Charged]) -> usize {
     charge::write(place.pool().await, &Trees::default(), entries).await.unwrap()
 }
 
@@ -171,8 +171,11 @@ async fn charges_without_a_record_are_whose_they_are_and_give_way_to_it() {
     let reset = Charged { how: How::Reset, postings: vec![], taken_back, ..charged(&other, false) };
     assert_eq!(charge(&place, &[reset]).await, 1);
     assert_eq!(committed(&store, "eng/alice").await, 1_000_000);
-    let sums = store.ledger_sums(AT).await.unwrap();
-    assert_eq!((sums.len(), sums[0].root.as_str(), sums[0].settled.len()), (1, "eng/team", 4));
+    let backup = store.ledger_backup(AT).await.unwrap();
+    let ended: Vec<_> =
+        backup.trees.iter().map(|(root, of)| (root.as_str(), of.settled.len(), of.died.len())).collect();
+    assert_eq!(ended, [("eng/team", 1, 1)], "a reset ends nothing");
+    assert!(backup.trees["eng/team"].died[0].late);
     assert_eq!(place.count("SELECT COUNT(*) FROM records").await, 1);
 }
 

@@ -63,8 +63,9 @@ async fn an_emptied_redis_is_noticed_and_no_fresh_budget() {
     assert_eq!(store.waiting(), 1);
 
     // Restored from the records, even twice; then the settle that waited is posted.
-    for _ in 0..2 {
-        other.restore(Uuid::from_u128(9), "a/root", &spent.postings, &[grant.id]).await.unwrap();
+    for trees in [1, 0] {
+        let restored = other.restore(&backup("a/root", &spent.postings, &[grant.id]), "new").await.unwrap();
+        assert_eq!((restored.trees, restored.counters), (trees, 2 * trees));
     }
     store.sweep(NOON).await.unwrap();
     assert_eq!(store.waiting(), 0);
@@ -76,9 +77,14 @@ async fn an_emptied_redis_is_noticed_and_no_fresh_budget() {
     let billing = Billing { request: Uuid::from_u128(50), record: b"" };
     for (fresh, id) in [(false, "old"), (true, "old"), (true, "new")] {
         let done = other.reset("a/root", "a/key", None, id, fresh, NOON, billing).await.unwrap();
-        assert_eq!(done, id == "new");
+        assert_eq!(
+            done,
+            [Reset::Noted, Reset::Before, Reset::Done][usize::from(fresh) + usize::from(id == "new")]
+        );
     }
     assert_eq!(counted(&other, &levels[0], NOON).await, (0, 420));
+    let until: i64 = server.command(&["PTTL", "tollgate:1:{a/root}:restored"]);
+    assert!((1..=86_400_000).contains(&until), "and a day later everything is: {until}");
 }
 
 #[tokio::test]
@@ -86,11 +92,7 @@ async fn one_lost_tree_is_noticed_though_the_ledger_is_there() {
     let Fresh { store, _server: server } = fresh().await;
     let levels = [level("a/root", &[])];
     granted(&store, &levels, &ask(1, 600, NOON)).await;
-    // As when the shard of a cluster that had this tree was emptied.
-    let keys: Vec<String> = server.command(&["KEYS", "tollgate:1:{a/root}:*"]);
-    for key in keys {
-        server.command::<()>(&["DEL", &key]);
-    }
+    server.lose("a/root");
     assert!(matches!(store.reserve(&levels, &ask(2, 1, NOON)).await, Err(StoreError::Emptied)));
     granted(&store, &[level("a/other", &[])], &ask(3, 1, NOON)).await;
 }
@@ -397,7 +399,7 @@ const BILLING: Billing<'_> = Billing { request: Uuid::from_u128(77), record: b"r
 
 impl Server {
     /// A gateway that comes later and does not know whether there is a ledger.
-    async fn store_unfounded(&self) -> RedisStore {
+    pub(super) async fn store_unfounded(&self) -> RedisStore {
         RedisStore::connect(&self.address(), options(Clock::Given)).await.unwrap()
     }
 }

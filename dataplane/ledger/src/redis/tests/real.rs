@@ -65,8 +65,12 @@ async fn tls_and_a_user_who_may_only_what_the_ledger_needs() {
     assert_eq!(store.denied().await.unwrap().len(), 1);
     store.deny("a/root", "a/root", None).await.unwrap();
     let billing = Billing { request: Uuid::from_u128(50), record: b"" };
-    assert!(store.reset("a/root", "a/root", None, "x", true, NOON, billing).await.unwrap());
-    store.restore(Uuid::from_u128(60), "a/root", &[], &[grant.id]).await.unwrap();
+    let reset = store.reset("a/root", "a/root", None, "x", true, NOON, billing).await.unwrap();
+    assert_eq!(reset, Reset::Done);
+    let postings = store.committed("a/root").await.unwrap();
+    let restored = store.restore(&backup("a/lost", &postings, &[grant.id]), "-").await.unwrap();
+    assert_eq!((restored.trees, restored.there), (1, 2));
+    assert!(store.restored().await.unwrap().is_some());
     let positions: Vec<String> = entries(&store, "a/root").await.into_iter().map(|e| e.position).collect();
     store.delete_entries("a/root", &positions).await.unwrap();
     assert_eq!(store.stream_length("a/root").await.unwrap(), 0);

@@ -88,6 +88,21 @@ impl Server {
         }
     }
 
+    /// A new server in its place, which knows nothing.
+    pub(crate) fn replace(&mut self) {
+        self.kill();
+        self.dir = tempfile::tempdir().expect("a folder for Redis");
+        assert!(self.launch(), "redis-server starts again");
+    }
+
+    /// Deletes what a tree (or, with the name "ledger", the ledger itself) has, as when the shard of a cluster was emptied.
+    pub(crate) fn lose(&self, root: &str) {
+        let keys: Vec<String> = self.command(&["KEYS", &format!("tollgate:1:{{{root}}}:*")]);
+        for key in keys {
+            self.command::<()>(&["DEL", &key]);
+        }
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
