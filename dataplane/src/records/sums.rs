@@ -22,6 +22,8 @@ struct Places {
     counters: HashMap<(String, String, i64, i64, Unit), usize>,
     spend: HashMap<(i64, i64, u8, String), usize>,
     latencies: HashMap<(usize, i64, u8, i64), usize>,
+    /// The first slot of a day (with kind, tree and name): its histogram by day is that of the others.
+    days: HashMap<(i64, u8, i64, String), usize>,
 }
 
 /// A counter and what it grows by.
@@ -144,13 +146,15 @@ impl Sums {
             return;
         }
         let Some(slot) = self.spend.get(at).map(|row| &row.slot) else { return };
+        let place = (slot.hour.div_euclid(24), slot.kind, slot.tree, slot.name.clone());
+        let day = *self.places.days.entry(place).or_insert(at);
         let parts = [Some(entry.total_us), entry.first_byte_us, Some(entry.gateway_us)];
         let cells = (0u8..).zip(parts).flat_map(|(part, us)| SPANS.map(|span| (span, part, us)));
         for (span, part, us) in cells {
             let Some(bucket) = us.map(bucket) else { continue };
             let (list, places) = (&mut self.latencies, &mut self.places.latencies);
             let at = *places
-                .entry((at, span, part, bucket))
+                .entry((if span == 24 { day } else { at }, span, part, bucket))
                 .or_insert_with(|| push(list, LatencyRow::new(slot, span, part, bucket)));
             if let Some(row) = list.get_mut(at) {
                 row.count += 1;
