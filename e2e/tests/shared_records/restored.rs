@@ -63,7 +63,7 @@ async fn refusals_and_resets_outlive_a_restore() -> anyhow::Result<()> {
         manifests::key("alice", SPEC).replace(head, &format!("{head}, {annotation}: \"month:{name}\"}}"))
     };
     let marks = |world: &World, id: &str| -> anyhow::Result<bool> {
-        let mark = format!("tollgate:1:{{default/alice}}:r:default/alice:month:{id}");
+        let mark = format!("tollgate:1:{{default/alice}}:r:default/alice:month:month:{id}");
         Ok(world.redis(&["EXISTS", &mark])? == redis::Value::Int(1))
     };
     world.homes[0].write("bob.yaml", &manifests::key("bob", SPEC))?;
@@ -74,18 +74,18 @@ async fn refusals_and_resets_outlive_a_restore() -> anyhow::Result<()> {
     })
     .await?;
     world.homes[0].remove("bob.yaml")?;
-    let refused = async |world: &World| {
+    let refused = async || {
         eventually("bob is refused", || async {
             Ok(command(&["ledger", "status"], &urls[..2])?.contains("key default/bob").then_some(()))
         })
         .await
     };
-    refused(&world).await?;
+    refused().await?;
     world.gateways[1].message("alice", &ask("after the reset")).await?.expect(200)?;
     at_rest(&world).await?;
     world.redis(&["FLUSHALL"])?;
     command(&["ledger", "restore"], &urls)?;
-    refused(&world).await?;
+    refused().await?;
     eventually("the reset is known to be carried out", || async { Ok(marks(&world, "one")?.then_some(())) })
         .await?;
     eventually("and was not carried out again", || async {
