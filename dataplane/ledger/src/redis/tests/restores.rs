@@ -187,6 +187,8 @@ async fn a_key_that_moved_is_restored_in_one_piece() {
         lost.iter().for_each(|root| server.lose(root));
         store.restore(&all, "-").await.unwrap();
         assert_eq!(committed(&store, &new[0]).await, [700, 600], "{lost:?}");
+        let lives_in: Vec<String> = server.command(&["KEYS", "tollgate:1:*:k:k/key"]);
+        assert_eq!(lives_in.len(), 1, "{lost:?}: {lives_in:?}");
         let refused = store.reserve(&new, &ask(50, 401, NOON)).await.unwrap();
         assert!(matches!(refused, Decision::Refused(_)), "{lost:?}: {refused:?}");
         let grant = granted(&store, &new, &ask(51, 1, NOON)).await;
