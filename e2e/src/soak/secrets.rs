@@ -66,12 +66,13 @@ pub async fn check(stage: &Stage) -> anyhow::Result<usize> {
             "{name}: there is no {word:?}, so nothing was searched:\n{}",
             clip(text)
         );
-        for needle in &needles {
-            if let Some(at) = needle.forms.iter().find_map(|form| text.find(form)) {
-                let before = text.get(..at).unwrap_or_default();
-                let what = &needle.what;
-                stage.world.judge.finding(&format!("{name} have {what}, after {:?}", tail(before)));
-            }
+        let at = |needle: &Needle| needle.forms.iter().filter_map(|form| text.find(form)).min();
+        let found: Vec<(&str, usize)> =
+            needles.iter().filter_map(|needle| Some((needle.what.as_str(), at(needle)?))).collect();
+        if let Some((_, first)) = found.iter().min_by_key(|(_, at)| *at) {
+            let what = found.iter().map(|(what, _)| *what).collect::<Vec<_>>().join(", ");
+            let before = tail(text.get(..*first).unwrap_or_default());
+            stage.world.judge.finding(&format!("in {name}: {what}; the first stands after {before:?}"));
         }
     }
     Ok(places.iter().map(|place| place.text.len()).sum())
