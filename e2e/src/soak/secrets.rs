@@ -136,7 +136,7 @@ fn logs(stage: &Stage) -> anyhow::Result<Vec<Place>> {
 async fn objects(stage: &Stage) -> anyhow::Result<Vec<Place>> {
     let kinds = stage.cluster.kubectl(["api-resources", "--verbs=list", "-o", "name"]).await?;
     let kinds: Vec<&str> = kinds.split_whitespace().filter(|kind| *kind != "secrets").collect();
-    ensure!(kinds.iter().any(|kind| *kind == "virtualkeys.tollgate.dev"), "the API server lists {kinds:?}");
+    ensure!(kinds.contains(&"virtualkeys.tollgate.dev"), "the API server lists {kinds:?}");
     let get = |kinds: String| async move {
         let all = ["get", &kinds, "--all-namespaces", "--show-managed-fields", "-o", "json"];
         stage.cluster.kubectl(all).await
