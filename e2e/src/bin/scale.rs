@@ -1,7 +1,8 @@
-//! `make bench-scale`: a large installation. Needs release builds of the operator and the gateway beside it.
+//! `make bench-scale`: a large installation. Needs release builds of the operator and the gateway beside it. Fails when an aim is
+//! missed, after the page is written.
 
 use clap::Parser;
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 use tollgate_e2e::{
     results,
     scale::{
@@ -35,7 +36,7 @@ struct Args {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let size = Size { keys: args.keys, routes: args.routes, servers: args.servers };
     let plan = Plan { size, rounds: args.rounds, changes: args.changes };
@@ -45,5 +46,5 @@ async fn main() -> anyhow::Result<()> {
     if let Some(folder) = &args.results {
         results::write(folder, "scale", &page)?;
     }
-    Ok(())
+    Ok(if report::is_missed(&page) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

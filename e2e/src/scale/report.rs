@@ -6,6 +6,13 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 /// What a start and the memory of a process may be.
 const AIM: (f64, f64) = (5.0, 150.0);
+/// What a row says whose aim was missed.
+const MISSED: &str = "MISSED";
+
+/// Whether a page tells of an aim that was missed.
+pub fn is_missed(page: &str) -> bool {
+    page.contains(MISSED)
+}
 
 /// The page.
 pub fn page(measured: &Measured) -> String {
@@ -83,10 +90,34 @@ fn changes(out: &mut String, measured: &Measured) {
 }
 
 fn verdict(value: f64, aim: f64, unit: &str) -> String {
-    format!("{aim} {unit}: {}", if value <= aim { "met" } else { "MISSED" })
+    format!("{aim} {unit}: {}", if value <= aim { "met" } else { MISSED })
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     writeln!(out, "{text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scale::{Size, measure::Plan};
+
+    #[test]
+    fn one_missed_aim_is_a_missed_page() {
+        let plan = Plan { size: Size::LARGE, rounds: 1, changes: 0 };
+        let second = Duration::from_secs(1);
+        let starts = Starts { read: second, operator: second, first: second, gateway: second };
+        let small = Memory { now: 100_000_000, peak: 149_000_000 };
+        let (changes, told) = (Vec::new(), second);
+        // A first installation has no aim of its own.
+        let fresh = Duration::from_secs(20);
+        let good =
+            Measured { plan, fresh, starts: vec![starts], changes, operator: small, gateway: small, told };
+        assert!(!is_missed(&page(&good)), "{}", page(&good));
+        let slow = Starts { first: Duration::from_millis(5_010), ..starts };
+        assert!(is_missed(&page(&Measured { starts: vec![slow], ..good.clone() })));
+        let large = Memory { now: 100_000_000, peak: 151_000_000 };
+        assert!(is_missed(&page(&Measured { gateway: large, ..good })));
+    }
 }
