@@ -43,7 +43,8 @@ async fn a_new_redis_that_is_restored_late_counts_nothing_twice() -> anyhow::Res
     };
     let (first, second, restored) = tokio::join!(under_way(0), under_way(1), restore);
     restored?;
-    (first?, second?);
+    first?;
+    second?;
     world.gateways.extend(gateways);
     for n in 0..2 {
         world.adds_up(n, 7 * COST).await?;
