@@ -377,3 +377,21 @@ without peers for everywhere. */}}
   {{- end }}
 {{- end -}}
 {{- end -}}
+{{- /* Bytes of a quantity as Kubernetes or redis.conf writes it. */}}
+{{- define "tollgate.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "kb" 1024 "mb" 1048576 "gb" 1073741824 -}}
+{{- $text := toString . -}}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (get $units (regexFind "[A-Za-z]*$" $text) | float64) | int64 -}}
+{{- end -}}
+{{- /* What the bundled Redis uses for data, in bytes; 0: as much as there is. */}}
+{{- define "tollgate.redisMemory" -}}
+{{- $redis := .Values.redis.bundled -}}
+{{- $limit := dig "limits" "memory" "" (default dict $redis.resources) -}}
+{{- $bytes := 0 -}}
+{{- if $redis.maxMemory }}{{- $bytes = include "tollgate.bytes" $redis.maxMemory -}}
+{{- else if $limit }}{{- $bytes = div (mul (include "tollgate.bytes" $limit | int64) 5) 8 -}}{{- end -}}
+{{- if and $limit (gt (int64 $bytes) (include "tollgate.bytes" $limit | int64)) }}
+{{- fail (printf "redis.bundled.maxMemory: %s is above resources.limits.memory, %s: Redis would be killed when it is full" $redis.maxMemory (toString $limit)) }}
+{{- end -}}
+{{- $bytes -}}
+{{- end -}}

@@ -68,6 +68,8 @@ pub(super) async fn follow(
                 let learnt = difference(&known, &next);
                 let deleted = learnt.iter().filter(|(_, change)| change.reason == Some(DELETED));
                 gone.extend(deleted.map(|(key, change)| (key.clone(), change.root.clone())));
+                let back = learnt.iter().filter(|(_, change)| change.reason != Some(DELETED));
+                back.for_each(|(key, _)| drop(gone.remove(key)));
                 changes.extend(learnt);
                 known = next;
             }

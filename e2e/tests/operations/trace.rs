@@ -132,6 +132,62 @@ fn attributes(list: &Value) -> Value {
 const SERVER_KIND: u64 = 2;
 const CLIENT_KIND: u64 = 3;
 
+/// The spans of one trace.
+struct Trace(Vec<Span>);
+
+impl Trace {
+    fn parent(&self, of: &Span) -> anyhow::Result<Span> {
+        self.0.iter().find(|span| span.id == of.parent).cloned().with_context(|| format!("no parent: {of:?}"))
+    }
+
+    fn named(&self, name: &str) -> Vec<Span> {
+        self.0.iter().filter(|span| span.name.starts_with(name)).cloned().collect()
+    }
+
+    /// The client's span is the parent of the gateway's, which is the parent of each attempt; the provider is told which.
+    fn show_requests_and_attempts(&self, provider: &Provider) -> anyhow::Result<()> {
+        for server in self.named("POST /v1/messages") {
+            assert_eq!((server.parent.as_str(), server.kind), (CLIENT, SERVER_KIND), "{server:?}");
+            assert_eq!(server.service, "gateway-under-test");
+            assert_eq!(server.resource["deployment.environment.name"], "test");
+            assert_eq!(server.attributes["http.response.status_code"], "200");
+            assert_eq!(server.attributes["tollgate.key"], "default/vk-lab");
+        }
+        let told: Vec<String> = provider
+            .requests_to(Api::Messages)
+            .iter()
+            .filter_map(|r| r.header("traceparent").map(str::to_owned))
+            .collect();
+        for attempt in self.named("chat ") {
+            let parent = self.parent(&attempt)?;
+            assert!(parent.name == "POST /v1/messages" && attempt.kind == CLIENT_KIND, "{attempt:?}");
+            assert_eq!(attempt.attributes["gen_ai.provider.name"], "anthropic");
+            assert!(attempt.attributes["gen_ai.usage.output_tokens"].is_string(), "{attempt:?}");
+            assert!(attempt.attributes["gen_ai.response.finish_reasons"].is_object(), "{attempt:?}");
+            assert!(told.contains(&format!("00-{TRACE}-{}-01", attempt.id)), "{told:?}");
+        }
+        Ok(())
+    }
+
+    /// HTTP request, MCP request, the call of the server, which is told.
+    fn show_a_tool_call(&self, mcp: &McpServer) -> anyhow::Result<()> {
+        let called = self.named("tools/call query").pop().context("no call")?;
+        let request = self.parent(&called)?;
+        let http = self.parent(&request)?;
+        assert_eq!((called.kind, request.kind, http.kind), (CLIENT_KIND, SERVER_KIND, SERVER_KIND));
+        assert_eq!((request.name.as_str(), http.name.as_str()), ("tools/call db__query", "POST /mcp"));
+        assert_eq!(http.parent, CLIENT);
+        assert_eq!(called.attributes["tollgate.mcp.server"], "default/db");
+        let call = mcp.calls("query").pop().context("no call")?;
+        let from = format!("00-{TRACE}-{}-01", called.id);
+        assert_eq!(call.header("traceparent"), Some(from.as_str()));
+        let meta = &call.message["params"]["_meta"];
+        assert_eq!(meta["traceparent"], from.as_str());
+        assert!(meta["claudecode/toolUseId"].is_string(), "the rest of _meta is as it was");
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn a_turn_of_claude_code_is_one_trace() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
@@ -167,57 +223,12 @@ async fn a_turn_of_claude_code_is_one_trace() -> anyhow::Result<()> {
     })
     .await
     .with_context(|| format!("{:#?}\n{}", collector.spans(), gateway.process.log.text()))?;
-    let spans: Vec<_> = spans.into_iter().filter(|span| span.trace == TRACE).collect();
-    let by_id = |id: &str| spans.iter().find(|span| span.id == id).cloned();
-    let named = |name: &str| -> Vec<Span> {
-        spans.iter().filter(|span| span.name.starts_with(name)).cloned().collect()
-    };
-
-    // The client's span is the parent of the gateway's, which is the parent of each attempt.
-    for server in named("POST /v1/messages") {
-        assert_eq!((server.parent.as_str(), server.kind), (CLIENT, SERVER_KIND), "{server:?}");
-        assert_eq!(server.service, "gateway-under-test");
-        assert_eq!(server.resource["deployment.environment.name"], "test");
-        assert_eq!(server.attributes["http.response.status_code"], "200");
-        assert_eq!(server.attributes["tollgate.key"], "default/vk-lab");
-    }
-    let attempts = named("chat ");
-    for attempt in &attempts {
-        let parent = by_id(&attempt.parent).context("an attempt without its request")?;
-        assert!(parent.name == "POST /v1/messages" && attempt.kind == CLIENT_KIND, "{attempt:?}");
-        assert_eq!(attempt.attributes["gen_ai.provider.name"], "anthropic");
-        assert!(attempt.attributes["gen_ai.usage.output_tokens"].is_string(), "{attempt:?}");
-        assert!(attempt.attributes["gen_ai.response.finish_reasons"].is_object(), "{attempt:?}");
-    }
-    // The tool call: HTTP request, MCP request, the server's own.
-    let called = named("tools/call query").pop().context("no call")?;
-    let request = by_id(&called.parent).context("no MCP request")?;
-    let http = by_id(&request.parent).context("no HTTP request")?;
-    assert_eq!((called.kind, request.kind, http.kind), (CLIENT_KIND, SERVER_KIND, SERVER_KIND));
-    assert_eq!((request.name.as_str(), http.name.as_str()), ("tools/call db__query", "POST /mcp"));
-    assert_eq!(http.parent, CLIENT);
-    assert_eq!(called.attributes["tollgate.mcp.server"], "default/db");
-
-    // The others are told where they are called from.
-    let told: Vec<String> = provider
-        .requests_to(Api::Messages)
-        .iter()
-        .filter_map(|r| r.header("traceparent").map(str::to_owned))
-        .collect();
-    for attempt in &attempts {
-        assert!(told.contains(&format!("00-{TRACE}-{}-01", attempt.id)), "{told:?}");
-    }
-    let call = mcp.calls("query").pop().context("no call")?;
-    let from = format!("00-{TRACE}-{}-01", called.id);
-    assert_eq!(call.header("traceparent"), Some(from.as_str()));
-    assert_eq!(call.message["params"]["_meta"]["traceparent"], from.as_str());
-    assert!(
-        call.message["params"]["_meta"]["claudecode/toolUseId"].is_string(),
-        "the rest of _meta is as it was"
-    );
+    let spans = Trace(spans.into_iter().filter(|span| span.trace == TRACE).collect());
+    spans.show_requests_and_attempts(&provider)?;
+    spans.show_a_tool_call(&mcp)?;
 
     // No content in any span; the record has the trace's id.
-    let all = format!("{spans:?}");
+    let all = format!("{:?}", spans.0);
     assert!(!all.contains("customers") && !all.contains("Ada"), "content in a span: {all}");
     let records = gateway.http.get(&format!("{}/logs/api/records", gateway.url)).await?.json()?;
     let id = records["records"][0]["id"].as_str().context("no record")?;

@@ -1,6 +1,12 @@
 //! Connections: plain ones on loopback, else TLS, whose certificate rotates live.
 
-use std::{io, sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -27,6 +33,9 @@ const PREFACE: &[u8] = b"PRI ";
 const TLS_ONLY: &str = "this port speaks TLS only: use https://";
 /// INADEQUATE_SECURITY, the error of HTTP/2 (RFC 9113) for a transport that is not good enough.
 const INADEQUATE_SECURITY: u8 = 0xc;
+/// When the log was told last of a connection without TLS, and how often it is.
+static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// The wait after a failure to accept, such as no file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,11 +88,22 @@ async fn handshake(acceptor: TlsAcceptor, socket: TcpStream) -> io::Result<Optio
     let mut first = [0];
     if socket.peek(&mut first).await? == 1 && first != [TLS_RECORD] {
         let peer = socket.peer_addr()?;
-        tracing::warn!(%peer, "a connection without TLS is refused");
+        tell_refused(peer);
         refuse(socket).await?;
         return Ok(None);
     }
     acceptor.accept(socket).await.map(Some)
+}
+
+/// Tells the log, no more than a line a minute: whoever connects is unknown.
+fn tell_refused(peer: SocketAddr) {
+    let mut told = TOLD.lock();
+    if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+        *told = Some(Instant::now());
+        tracing::warn!(%peer, "a connection without TLS is refused; further ones are told of at level debug");
+    } else {
+        tracing::debug!(%peer, "a connection without TLS is refused");
+    }
 }
 
 /// Tells a client why it is refused, in its own protocol, and waits until it has gone: what it has sent and nobody reads would

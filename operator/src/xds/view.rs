@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 /// Decides what a gateway may see.
@@ -55,7 +55,7 @@ pub struct ByNode {
 #[derive(Debug, Default)]
 struct Made {
     of: Option<Arc<Published>>,
-    views: HashMap<(String, String), Seen>,
+    views: HashMap<(String, String), Arc<OnceLock<Seen>>>,
 }
 
 /// A view, and until when it is right (Unix milliseconds): keys in it may expire.
@@ -133,18 +133,23 @@ impl View for ByNode {
         }
         let now = jiff::Timestamp::now().as_millisecond();
         let account = (node.namespace.clone(), node.service_account.clone());
-        if let Some(seen) = self.made_of(all).views.get(&account).filter(|seen| now < seen.until) {
-            return seen.view.clone();
-        }
-        // Without the lock: among thousands of keys this takes a while, and nobody waits for another's. Two gateways of one account
-        // may both do it, with one result.
-        let (resources, until) = match self.sidecars {
-            true => part(node, all.resources(), now),
-            false => Default::default(),
+        let cell = {
+            let mut made = self.made_of(all);
+            let cell = made.views.entry(account).or_default();
+            if cell.get().is_some_and(|seen| now >= seen.until) {
+                *cell = Arc::default();
+            }
+            cell.clone()
         };
-        let view = Arc::new(all.next(Arc::new(resources)));
-        self.made_of(all).views.insert(account, Seen { view: view.clone(), until });
-        view
+        // Without the lock: among thousands of keys this takes a while, and who waits for it has the same account.
+        let seen = cell.get_or_init(|| {
+            let (resources, until) = match self.sidecars {
+                true => part(node, all.resources(), now),
+                false => Default::default(),
+            };
+            Seen { view: Arc::new(all.next(Arc::new(resources))), until }
+        });
+        seen.view.clone()
     }
 }
 

@@ -266,12 +266,6 @@ impl Journal {
         self.trees.read().keys().cloned().collect()
     }
 
-    /// The trees in use that have answered.
-    pub(super) fn answered(&self) -> Vec<Arc<str>> {
-        let trees = self.trees.read();
-        trees.iter().filter(|(_, seen)| seen.is_some()).map(|(root, _)| root.clone()).collect()
-    }
-
     /// Whether a tree was on another run of a server when it was seen last.
     pub(super) fn is_elsewhere(&self, root: &str, run: &str) -> bool {
         self.trees.read().get(root).is_some_and(|seen| seen.as_ref().is_some_and(|seen| seen != run))

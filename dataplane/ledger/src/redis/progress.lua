@@ -1,8 +1,11 @@
 -- Renews holds and notes what they used so far; neither ever goes back. For each: id, cost, input, output, expires
-local no = refused('SET', 'ZADD')
+local no = refused('SET', 'ZADD', 'DEL')
 if no then
   return no
 end
+-- A Redis that is full refuses scripts at their first command that may take memory, and none that began to write before. Holds
+-- take what they took already: those that are not renewed would be ended under requests that run.
+call('DEL', base .. ':none')
 local missing = false
 while cursor < #ARGV do
   local id = arg()

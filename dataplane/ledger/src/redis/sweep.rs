@@ -52,6 +52,14 @@ struct Walk<'w, B> {
     looked: Mutex<Vec<Arc<str>>>,
 }
 
+/// The trees that a round looks after.
+struct Due {
+    well: Vec<Arc<str>>,
+    ill: Vec<Arc<str>>,
+    /// Those that the ledger's list has, where it was asked, and whether it calls them live.
+    listed: Option<HashMap<Arc<str>, bool>>,
+}
+
 /// Failures by tree.
 #[derive(Debug, Default)]
 struct Failures(Mutex<HashMap<Arc<str>, (usize, StoreError)>>);
@@ -156,9 +164,12 @@ impl RedisStore {
             dead: Mutex::default(),
             looked: Mutex::default(),
         };
-        let (well, ill) = self.due_trees(&walk.failed).await;
+        let Due { well, ill, listed } = self.due_trees(&walk.failed).await;
         walk.trees(well, Duration::MAX).await;
         walk.trees(ill, ILL).await;
+        if let Some(listed) = listed {
+            walk.list(&listed).await;
+        }
         self.repeat(now, Instant::now() + REPEAT, &walk.failed).await;
         let Walk { failed, dead, looked, .. } = walk;
         let (failed, mut fine) = (failed.all(), looked.into_inner());
@@ -171,18 +182,21 @@ impl RedisStore {
 
     /// The trees to look after now: those of this gateway, and now and then all. And those that failed when they were looked at
     /// last, first those that were looked at longest ago.
-    async fn due_trees(&self, failed: &Failures) -> (Vec<Arc<str>>, Vec<Arc<str>>) {
-        let mut roots = self.journal.roots();
+    async fn due_trees(&self, failed: &Failures) -> Due {
+        let (mut roots, mut listed) = (self.journal.roots(), None);
         if self.sweeps.fetch_add(1, Relaxed).is_multiple_of(ALL_TREES_EVERY) {
             match self.listed().await {
-                Ok(trees) => roots.extend(trees.into_iter().map(Arc::from)),
+                Ok(trees) => {
+                    roots.extend(trees.keys().cloned());
+                    listed = Some(trees);
+                }
                 Err(error) => failed.note(&Arc::from(""), error),
             }
         }
         let contacts = self.contacts.lock();
         let (mut ill, well): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| contacts.is_ill(root));
         ill.sort_by_cached_key(|root| contacts.looked_at(root));
-        (well, ill)
+        Due { well, ill, listed }
     }
 
     /// Repeats what is not confirmed, at once and not with the next sweep, but no longer than about `within`; how much is left.
@@ -290,6 +304,20 @@ impl<B: Fn(&str) -> usize> Walk<'_, B> {
             .await;
     }
 
+    /// Puts those of this gateway's trees into the ledger's list that are not in it, or not as live: it lies in another slot than they
+    /// do, and may have lost what was written last. Of those only that are there: to one that is listed and is not, nothing is
+    /// granted.
+    async fn list(&self, listed: &HashMap<Arc<str>, bool>) {
+        let mut lacking = self.looked.lock().clone();
+        lacking.retain(|root| {
+            let known = listed.get(root).is_some_and(|live| *live);
+            !known && self.store.journal.has_tree(root) && !self.failed.has(root)
+        });
+        if let Err(error) = self.store.list(lacking.iter().map(|root| &**root)).await {
+            self.failed.note(&Arc::from(""), error);
+        }
+    }
+
     /// Renews the holds of a tree and looks after it; whether all of it went well.
     async fn tree(&self, root: Arc<str>) -> bool {
         let renewed = match self.due.get(&root) {
@@ -370,6 +398,10 @@ impl Failures {
     /// Why each tree failed that did.
     fn all(self) -> HashMap<Arc<str>, StoreError> {
         self.0.into_inner().into_iter().map(|(root, (_, why))| (root, why)).collect()
+    }
+
+    fn has(&self, root: &str) -> bool {
+        self.0.lock().contains_key(root)
     }
 
     fn enough(&self, root: &str) -> bool {

@@ -9,6 +9,7 @@ use super::wire::{self, Args, Code, Reply};
 use super::{Billing, RedisStore, StoreError};
 use ::redis::Value;
 use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// How often a step is tried again because something moved meanwhile.
@@ -38,7 +39,12 @@ impl RedisStore {
     /// Founds the ledger: from now on its absence means that Redis was emptied. False if it is founded already. Done once,
     /// by whoever knows that there was none before (the operator at the first installation, a test).
     pub async fn found(&self) -> Result<bool, StoreError> {
-        self.found_as(&Uuid::new_v4().simple().to_string()).await
+        let founded = self.found_as(&Uuid::new_v4().simple().to_string()).await?;
+        if founded {
+            // What gateways wrote into an emptied Redis is no tree of this ledger.
+            self.link.send(::redis::cmd("DEL").arg(self.trees_key())).await?;
+        }
+        Ok(founded)
     }
 
     /// The ledger's generation: a name that it got when it was founded.
@@ -113,17 +119,12 @@ impl RedisStore {
         Ok(wire::list(&answer).iter().filter_map(wire::text).map(str::to_owned).collect())
     }
 
-    /// [`RedisStore::trees`], after those of this gateway were put in that are not among them, or not as `live`: the list lies in
-    /// another slot than they do, and may have lost what was written last.
-    pub(super) async fn listed(&self) -> Result<Vec<String>, StoreError> {
+    /// [`RedisStore::trees`], and whether each is `live`.
+    pub(super) async fn listed(&self) -> Result<HashMap<Arc<str>, bool>, StoreError> {
         let mut command = ::redis::cmd("HGETALL");
         let answer = self.link.send(command.arg(self.trees_key())).await?;
-        let known: HashMap<&str, &[u8]> = wire::pairs(&answer).into_iter().collect();
-        let own = self.journal.answered();
-        let lacking = own.iter().map(|root| &**root).filter(|root| known.get(root) != Some(&&b"live"[..]));
-        let lacking: Vec<&str> = lacking.collect();
-        self.list(lacking.iter().copied()).await?;
-        Ok(known.into_keys().chain(lacking).map(str::to_owned).collect())
+        let pairs = wire::pairs(&answer).into_iter();
+        Ok(pairs.map(|(root, state)| (Arc::from(root), state == b"live")).collect())
     }
 
     /// Runs a script in a tree, whose keys are fetched from other trees if they were there before.

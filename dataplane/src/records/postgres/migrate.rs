@@ -5,7 +5,7 @@ use super::lock;
 use crate::records::db::{Pool, Tx};
 
 /// The scripts that lead from version to version.
-const MIGRATIONS: &[&str] = &[include_str!("001.sql"), include_str!("002.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("001.sql")];
 
 /// The version that this program needs.
 pub(crate) const NEEDED: i64 = MIGRATIONS.len() as i64;

@@ -38,6 +38,10 @@ impl Store {
         let mut sql = tx.sql();
         sql.push("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
         tx.execute(sql).await?;
+        let mut sql = tx.sql();
+        // Days of charges are read, once, by somebody who waits for it.
+        sql.push("SET LOCAL statement_timeout = 0");
+        tx.execute(sql).await?;
         settled(&mut tx, &mut backup, now, SETTLED_MAX).await?;
         died(&mut tx, &mut backup, now).await?;
         let mut sql = tx.sql();

@@ -28,6 +28,11 @@ async fn a_redis_that_is_full_refuses_and_goes_on_when_its_stream_was_drained() 
         assert!(posted < 1_000, "2 MB are full of 50 kB each by now");
     };
     assert!(refused.is_store_failure() && refused.to_string().contains("maxmemory"), "{refused}");
+    // What runs is renewed all the same, and nobody ends it.
+    let running = Upkeep { now: NOON, expires: NOON + 10 * MINUTE, hold: Duration::ZERO };
+    assert!(store.look_after(&running).await.failed.is_empty());
+    let other = RedisStore::connect(&server.address(), options(Clock::Given)).await.unwrap();
+    assert_eq!(other.expire(NOON + 5 * MINUTE).await.unwrap(), []);
     let entries = entries(&store, "a/key").await;
     let committed = || async { counted(&store, &levels[0], NOON).await.0 };
     assert_eq!((entries.len() as u128, committed().await), (posted, 250 * posted as u64));

@@ -56,6 +56,7 @@ async fn a_used_up_key_is_never_granted_anything_while_the_ledger_is_restored() 
     found_again(&store).await;
     let (done, refused) = (AtomicBool::new(false), AtomicU64::new(0));
     let hammer = async |n: usize, (key, root): (&str, &str)| {
+        let patience = Patience::new();
         let levels = [level(key, &[&budget]), level(root, &[])];
         let levels = &levels[..if key == root { 1 } else { 2 }];
         for id in 0.. {
@@ -65,7 +66,7 @@ async fn a_used_up_key_is_never_granted_anything_while_the_ledger_is_restored() 
                 Ok(Decision::Refused(_)) if over => return,
                 _ => refused.fetch_add(1, Relaxed),
             };
-            tokio::task::yield_now().await;
+            patience.wait("all is back").await;
         }
     };
     let restoring = async {
@@ -108,6 +109,21 @@ async fn a_restore_that_failed_is_said_again_and_nothing_is_granted_before() {
         assert_eq!(counted(&store, level, NOON).await, (1_000, 0));
     }
     assert!(matches!(store.reserve(&levels, &ask(3, 1, NOON)).await.unwrap(), Decision::Refused(_)));
+}
+
+/// Gateways that run do not make an emptied Redis a ledger that lost their trees: one that is founded anew has none.
+#[tokio::test]
+async fn an_emptied_redis_that_is_founded_anew_grants_again() {
+    let Fresh { store, _server: server } = fresh().await;
+    let levels = [level("a/key", &[])];
+    granted(&store, &levels, &ask(1, 1, NOON)).await;
+    store.sweep(NOON).await.unwrap();
+    server.command::<()>(&["FLUSHALL"]);
+    for _ in 0..31 {
+        assert!(store.sweep(NOON).await.is_err());
+    }
+    assert!(store.found().await.unwrap());
+    granted(&store, &levels, &ask(2, 1, NOON)).await;
 }
 
 /// One shard of a cluster is emptied, or the one that has the ledger's own list.
