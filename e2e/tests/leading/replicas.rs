@@ -49,13 +49,10 @@ struct Still {
 const FLAP: Duration = Duration::from_secs(40);
 
 impl Still {
-    const OBJECTS: [&str; 3] = ["vk/still", "proutes/main", "mcps/still"];
+    const OBJECTS: [&str; 2] = ["vk/still", "proutes/main"];
 
     fn manifests(here: &Installation<'_>) -> String {
-        here.route()
-            + &key("still", "limits: {concurrent: 1}")
-            + "apiVersion: tollgate.dev/v1alpha1\nkind: McpServer\nmetadata: {name: still}\n\
-               spec: {streamableHttp: {url: 'https://db.example.com/mcp'}}\n---\n"
+        here.route() + &key("still", "limits: {concurrent: 1}")
     }
 
     async fn versions(here: &Installation<'_>) -> Vec<(&'static str, String)> {
@@ -70,8 +67,8 @@ impl Still {
     async fn begin(here: &Installation<'_>) -> Self {
         for object in Self::OBJECTS {
             here.wait_for(object, "Programmed", "True/Programmed").await;
+            here.wait_for(object, "Ready", "True/Ready").await;
         }
-        here.wait_for("vk/still", "Ready", "True/Ready").await;
         Still { versions: Self::versions(here).await, since: Instant::now() }
     }
 
