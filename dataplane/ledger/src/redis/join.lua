@@ -16,7 +16,9 @@ local key = base .. ':k:' .. name
 local h, least, now = known(name), 7 * DAY, clock('')
 for at = cursor + 1, #ARGV, 2 do
   local field, value = ARGV[at], ARGV[at + 1]
-  if field == 'n' or field:sub(2, 2) == ':' then
+  if field:sub(1, 2) == 'r:' then
+    call('HSET', key, field, value)
+  elseif field == 'n' or field:sub(2, 2) == ':' then
     call('HSET', key, field, text(plus(number(h[field]), number(value))))
   elseif field == 'q' or field == 't' then
     call('HSET', key, field, text(math.max(number(h[field]), number(value))))

@@ -7,7 +7,8 @@
 -- KEYS[1] is the tree's base, `PREFIX:{ROOT}`. All other keys are made from it and lie in its slot:
 --   g         the generation: its absence says that this Redis was emptied
 --   k:KEY     all that is known of one key: m (it belongs to this tree), d (denied), n (running), q t (rates, drained at, us),
---             e (until when it is kept), c:FIELD h:FIELD (committed and held; FIELD = u|t:START:END:BUDGET)
+--             e (until when it is kept), c:FIELD h:FIELD (committed and held; FIELD = u|t:START:END:BUDGET), r:BUDGET:ID (when
+--             this reset was carried out)
 --   h:ID      a hold, packed: cap, a (when), r (rate tokens), p (parts), l (levels), c i o (so far); x: ids of holds by the time
 --             at which they are dead
 --   e:ID      a hold that died: "w COST IN OUT", what it was charged; "l …" after its late settle: what both came to

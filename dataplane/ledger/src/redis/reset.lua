@@ -5,7 +5,7 @@ local most, request, record = arg(), arg(), arg()
 if emptied() then
   return { 'emptied' }
 end
-local no = refused('HSET', 'SET', 'XADD')
+local no = refused('HSET', 'HDEL', 'SET', 'XADD')
 if no then
   return no
 end
@@ -13,9 +13,17 @@ local h = known(name)
 if not h.m then
   return { 'strangers', { name } }
 end
+-- Noted in the key as well, which takes that along into another tree: there an old reset would be carried out once more.
+local mark = 'r:' .. budget .. ':' .. reset
 local once = base .. ':r:' .. name .. ':' .. budget .. ':' .. reset
-if not call('SET', once, '1', 'NX', 'PX', 400 * DAY) then
+if h[mark] or not call('SET', once, '1', 'NX', 'PX', 400 * DAY) then
   return { 'again' }
+end
+call('HSET', base .. ':k:' .. name, mark, text(now))
+for f, value in pairs(h) do
+  if f:sub(1, 2) == 'r:' and number(value) < now - 400 * DAY then
+    call('HDEL', base .. ':k:' .. name, f)
+  end
 end
 if not fresh and call('EXISTS', base .. ':restored') == 1 then
   return { 'noted' }

@@ -238,6 +238,25 @@ async fn a_move_that_is_completed_late_counts_once() {
     assert_eq!(counted(&store, &new[0], NOON).await, (700, 30));
 }
 
+/// A gateway that starts brings every reset that a manifest still asks for, also of a key that has another parent since.
+#[tokio::test]
+async fn a_reset_is_not_carried_out_again_after_its_key_has_moved() {
+    let Fresh { store, _server: server } = fresh().await;
+    let budget = usd(10_000);
+    let [old, new] = ["a/old", "b/new"].map(|root| [level("k/key", &[&budget]), level(root, &[])]);
+    spend(&store, &old, 1, 700).await;
+    let reset = async |root: &str, fresh: bool| {
+        let billing = Billing { request: Uuid::new_v4(), record: b"" };
+        store.reset(root, "k/key", Some("day"), "today", fresh, NOON, billing).await.unwrap()
+    };
+    assert_eq!(reset("a/old", true).await, Reset::Done);
+    spend(&store, &old, 2, 300).await;
+    assert_eq!(reset("b/new", false).await, Reset::Before);
+    granted(&store, &new, &ask(3, 20, NOON)).await;
+    assert_eq!(counted(&store, &new[0], NOON).await, (300, 20));
+    drop(server);
+}
+
 /// By a person, and put right by one: Redis is the same process as before.
 #[tokio::test]
 async fn what_is_under_way_is_told_again_after_a_flush_and_a_restore() {
