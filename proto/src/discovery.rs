@@ -17,6 +17,8 @@ pub const MAX_REJECTIONS: usize = 200;
 pub const MAX_EJECTIONS: usize = 200;
 /// The most budgets, and the most MCP servers, of one report; more come in several.
 pub const MAX_STATES: usize = 5000;
+/// The most characters of what a gateway calls itself: those of a pod's name.
+pub const MAX_NODE_ID: usize = 253;
 /// The longest reason of a rejection, in bytes.
 pub const MAX_REASON: usize = 2 << 10;
 

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::watch;
 use tollgate_proto::{
     Kind, ResourceId,
-    discovery::{MAX_EJECTIONS, MAX_REASON, MAX_REJECTIONS, v1},
+    discovery::{MAX_EJECTIONS, MAX_NODE_ID, MAX_REASON, MAX_REJECTIONS, v1},
 };
 
 /// The gateways that are known to this replica: those that report to it, and those whose reports other replicas pass on.
@@ -254,7 +254,7 @@ impl Node {
             let version = node.metadata.get(VERSION).map_or("", String::as_str);
             let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || ".-+".contains(*letter);
             self.version = version.chars().filter(is_plain).take(MAX_VERSION).collect();
-            self.id = node.id;
+            self.id = node.id.chars().take(MAX_NODE_ID).collect();
         }
         for item in report.gone {
             if let Some(id) = id(&item.type_url, item.name) {

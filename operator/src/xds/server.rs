@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tollgate_proto::{
     Kind, Resources,
     discovery::{
-        MAX_MESSAGE,
+        MAX_MESSAGE, MAX_NODE_ID,
         v1::{
             DeltaDiscoveryRequest, DeltaDiscoveryResponse, NodeReport, ReportEnd,
             aggregated_discovery_server::{AggregatedDiscovery, AggregatedDiscoveryServer},
@@ -383,7 +383,8 @@ impl Session {
 
     fn hear(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Status> {
         if let Some(node) = &request.node {
-            tracing::info!(gateway = %self.identity, id = %node.id, "a gateway connected");
+            let id: String = node.id.chars().take(MAX_NODE_ID).collect();
+            tracing::info!(gateway = %self.identity, id, "a gateway connected");
         }
         let heard = self.state.hear(request).map_err(|e| Status::invalid_argument(e.to_string()))?;
         if let Heard::Nack(rejected) = heard {
