@@ -128,17 +128,30 @@ async fn a_cluster_of_three_masters_keeps_its_trees_apart() {
     store.check().await.unwrap();
     let budget = usd(1_000);
     let roots: Vec<String> = (0..12).map(|n| format!("a/root-{n}")).collect();
+    let mut all = Backup::default();
     for (n, root) in roots.iter().enumerate() {
         let levels = [level("a/key", &[&budget]), level(root, &[&budget])];
         // The one key moves from tree to tree, and from node to node.
         let grant = granted(&store, &levels, &ask(n as u128, 10, NOON)).await;
-        store.settle(&levels, &grant, &used(7), NOON).await.unwrap();
+        let settled = store.settle(&levels, &grant, &used(7), NOON).await.unwrap();
+        restores::merge(&mut all, backup(root, &settled.postings, &[grant.id]));
         assert_eq!(counted(&store, &levels[0], NOON).await, (7 * (n as u64 + 1), 0));
         assert_eq!(counted(&store, &levels[1], NOON).await, (7, 0));
         assert_eq!(entries(&store, root).await.len(), 1);
     }
     let on = |node: &Server| node.command::<u64>(&["DBSIZE"]);
     assert!(nodes.iter().all(|node| on(node) > 5), "all nodes have trees");
+    // Each is emptied and restored in its turn; the others keep what they have.
+    for node in &nodes {
+        node.command::<()>(&["FLUSHALL"]);
+        let restored = store.restore(&all, "another").await.unwrap();
+        assert!((1..12).contains(&restored.trees) && restored.trees + restored.there == 12, "{restored:?}");
+        store.check().await.unwrap();
+        assert_eq!(counted(&store, &level("a/key", &[&budget]), NOON).await, (84, 0));
+        for root in &roots {
+            assert_eq!(counted(&store, &level(root, &[&budget]), NOON).await, (7, 0), "{root}");
+        }
+    }
     // One node gone: its trees fail, the others' go on.
     nodes[2].kill();
     let (mut failed, mut fine) = (0, 0);

@@ -9,7 +9,7 @@ async fn spend(store: &RedisStore, levels: &[Level<'_>], id: u128, amount: u64) 
     store.settle(levels, &grant, &used(amount), NOON).await.unwrap().postings
 }
 
-fn merge(into: &mut Backup, more: Backup) {
+pub(super) fn merge(into: &mut Backup, more: Backup) {
     for (root, tree) in more.trees {
         into.trees.entry(root).or_default().settled.extend(tree.settled);
     }
