@@ -25,7 +25,7 @@ enum What {
     Restore(RestoreArgs),
     /// Lets a key pass that the ledger refuses, until a gateway learns anew that it was disabled or deleted.
     Allow(AllowArgs),
-    /// Tells what is in the ledger: trees, records that wait for PostgreSQL, keys that are refused.
+    /// Tells what is in the ledger: trees, and which of them are lost, records that wait for PostgreSQL, keys that are refused.
     Status(RedisArgs),
 }
 
@@ -127,6 +127,13 @@ async fn status(store: &RedisStore) -> anyhow::Result<String> {
     let mut trees = store.trees().await?;
     trees.sort();
     for root in trees {
+        if store.is_lost(&root).await? {
+            writeln!(
+                out,
+                "tree {root} is lost: nothing is granted in it until it is restored (ledger restore)"
+            )?;
+            continue;
+        }
         let waiting = store.stream_length(&root).await?;
         writeln!(out, "tree {root}: {waiting} records in its stream")?;
     }

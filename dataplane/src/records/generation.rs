@@ -31,7 +31,8 @@ pub async fn keep(store: Store, redis: Arc<RedisStore>) {
     loop {
         let found = compare(&store, &redis).await;
         match &found {
-            Ok(found) if told == Some(*found) => {}
+            // A change is told each time, the others are how things are.
+            Ok(found) if told == Some(*found) && *found != Found::Changed => {}
             Ok(Found::Founded) => tracing::info!("the ledger is founded: Redis and PostgreSQL are new"),
             Ok(Found::Noted) => tracing::info!("the ledger's generation is noted in PostgreSQL"),
             Ok(Found::Changed) => tracing::warn!(

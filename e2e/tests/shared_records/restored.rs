@@ -135,7 +135,12 @@ async fn a_ledger_that_is_founded_anew_is_warned_of() -> anyhow::Result<()> {
         let newest = world.postgres.psql("SELECT generation FROM generations ORDER BY number DESC LIMIT 1");
         Ok((newest.map_err(anyhow::Error::msg)? == before).then_some(()))
     })
-    .await
+    .await?;
+    // A shard of a cluster is emptied: which trees it had is told.
+    world.gateways[0].message("alice", &ask("afresh")).await?.expect(200)?;
+    world.redis(&["DEL", "tollgate:1:{default/alice}:g"])?;
+    assert!(command(&["ledger", "status"], &url)?.contains("tree default/alice is lost"));
+    Ok(())
 }
 
 /// How often the gateways have said that the ledger is another.

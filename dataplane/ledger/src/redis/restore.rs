@@ -134,12 +134,16 @@ impl RedisStore {
 
     /// Those without a generation.
     async fn lost(&self, roots: &BTreeSet<String>) -> Result<BTreeSet<String>, StoreError> {
-        let looked = stream::iter(roots).map(async |root| {
-            let mut command = ::redis::cmd("EXISTS");
-            let there = self.link.send(command.arg(format!("{}:g", self.base(root)))).await?;
-            Ok((wire::number(&there) != Some(1)).then(|| root.clone()))
-        });
+        let looked =
+            stream::iter(roots).map(async |root| Ok(self.is_lost(root).await?.then(|| root.clone())));
         looked.buffer_unordered(AT_ONCE).try_filter_map(async |lost| Ok(lost)).try_collect().await
+    }
+
+    /// Whether a tree that has been is not there: nothing is granted in it until it is restored.
+    pub async fn is_lost(&self, root: &str) -> Result<bool, StoreError> {
+        let mut command = ::redis::cmd("EXISTS");
+        let there = self.link.send(command.arg(format!("{}:g", self.base(root)))).await?;
+        Ok(wire::number(&there) != Some(1))
     }
 
     /// Tells the ledger which trees it has.
